@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operator chooses: the shape of environment.yaml.
+
+Every model refuses unknown keys and is frozen. Rules that need more than one field of one section live in
+:mod:`jinku.model.topology`, because they speak of nodes and flows.
+"""
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+SCHEMA_VERSION = 1
+
+#: Text that people read: one line, no control characters, no character with a meaning to a shell, nft or YAML.
+#: A sentence never reaches a firewall (DESIGN.md, decision 1), but a diagram and a sheet print it.
+Sentence = Annotated[str, StringConstraints(min_length=3, max_length=200, pattern=r"^[^\x00-\x1f\x7f\"'`$\\{}<>;|&]+$")]
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,20}[a-z0-9])?$")]
+SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
+Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
+Domain = Annotated[
+    str, StringConstraints(max_length=200, pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
+]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "monitor", "backup", "identity"]
+Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
+Duty = Literal["system", "audit", "security"]
+
+_KEY = re.compile(r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}( [\w@.+-]*)?$")
+
+
+def _public_key(value: object) -> object:
+    """Accept an OpenSSH public key line of a strong kind; refuse options, other kinds and short RSA keys."""
+    if isinstance(value, str):
+        if not _KEY.match(value.strip()):
+            raise ValueError("is not an OpenSSH public key of a strong kind; one line such as 'ssh-ed25519 AAAA... name'")
+        if value.startswith("ssh-rsa") and len(value.split()[1]) < 500:
+            raise ValueError("is an RSA key shorter than 3072 bits; an ed25519 key")
+        return value.strip()
+    return value
+
+
+PublicKey = Annotated[str, BeforeValidator(_public_key)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ZoneNetwork(Section):
+    """A zone's own network, where it is not the one computed from the site's."""
+
+    network: IPv4Network
+    """IPv4 network of the zone, /29 or larger."""
+    network6: IPv6Network | None = None
+    """IPv6 network of the zone, a /64."""
+
+
+class Site(Section):
+    """One place with its own power and network."""
+
+    title: Sentence = "site"
+    """What people call the place."""
+    network: IPv4Network
+    """IPv4 network of the site; cut into eight equal parts, one a zone, in the fixed order of the zones."""
+    network6: IPv6Network | None = None
+    """IPv6 network of the site, /61 or larger; one /64 a zone. Absent: the site has no IPv6."""
+    zones: dict[Zone, ZoneNetwork] = {}
+    """Networks of single zones that differ from the computed ones."""
+
+
+class Operator(Section):
+    """A person with one of the three duties (三员)."""
+
+    name: Name
+    """Login name on the hosts."""
+    duty: Duty
+    """system: runs hosts; audit: reads logs; security: manages keys and policies."""
+    keys: tuple[PublicKey, ...] = ()
+    """OpenSSH public keys. The backend `lab` makes one when none is given; elsewhere at least one is needed."""
+    state: Literal["present", "absent"] = "present"
+    """absent: the account, its keys and its sessions are removed."""
+
+
+class Crm(Section):
+    """The application."""
+
+    app: Literal["tryton"] = "tryton"
+    """Which CRM plug-in."""
+    languages: tuple[Literal["zh_CN", "en"], ...] = ("zh_CN", "en")
+    """Languages of the user interface; the first is the administrator's."""
+    company: Sentence = "Jinku"
+    """Name of the company that uses the CRM."""
+    demo_data: bool = False
+    """Fill the CRM with invented customers. Never true where real data is."""
+
+
+class Edge(Section):
+    """The TLS edge."""
+
+    certificate: Literal["inside", "files", "acme"] = "inside"
+    """inside: from the environment's own CA; files: from `certificate_files`; acme: from an ACME directory."""
+    certificate_files: str | None = None
+    """Folder on the edge hosts with `fullchain.pem` and `privkey.pem`, for `certificate: files`."""
+    acme_directory: Annotated[str, StringConstraints(pattern=r"^https://[^\s\"']+$")] | None = None
+    """Directory URL of the ACME service, for `certificate: acme`."""
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> Self:
+        if self.certificate == "files" and not self.certificate_files:
+            raise ValueError("certificate is 'files' but certificate_files is missing; the folder with fullchain.pem and privkey.pem")
+        if self.certificate == "acme" and not self.acme_directory:
+            raise ValueError("certificate is 'acme' but acme_directory is missing; the https URL of the ACME directory")
+        return self
+
+
+class Outside(Section):
+    """Places that Jinku does not manage. The defaults of the backend `lab` are its own controller."""
+
+    operators: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks from which operators work."""
+    mirror: tuple[IPv4Address | IPv6Address, ...] = ()
+    """Addresses of the package mirror."""
+    time: tuple[IPv4Address | IPv6Address, ...] = ()
+    """Addresses of the time servers."""
+    others: dict[Name, tuple[IPv4Network | IPv6Network, ...]] = {}
+    """Other places, by name, for `flows`."""
+
+
+class ExtraNode(Section):
+    """A node beyond the profile's."""
+
+    name: Name
+    """Name of the host; unique in the environment."""
+    site: SiteName
+    """The site it stands in."""
+    zone: Zone
+    """The one zone it stands in."""
+    tiers: tuple[Tier, ...] = ()
+    """Tiers that run on it; all of the zone."""
+    number: Annotated[int, Field(ge=4, le=65000)]
+    """Host number in the zone's network. 1 is the router; 2 and 3 are kept for redundant routers."""
+
+
+class ExtraFlow(Section):
+    """A flow beyond the product's."""
+
+    source: Name
+    """Tier, node or name under outside.others that opens the connection."""
+    destination: Name
+    """Tier, node or name under outside.others that answers."""
+    port: Port
+    """Port of the service."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    """Transport."""
+    en: Sentence
+    """Why, in English."""
+    zh: Sentence
+    """Why, in Chinese."""
+
+
+class Address(Section):
+    """Where a node really is, when it is not at the computed place."""
+
+    address: IPv4Address | None = None
+    """IPv4 address within the zone's network."""
+    address6: IPv6Address | None = None
+    """IPv6 address within the zone's network."""
+    interface: Interface | None = None
+    """Network interface of the host."""
+
+
+class Lab(Section):
+    """Networks that the backend `lab` makes around the sites."""
+
+    wan: IPv4Network = IPv4Network("172.29.77.0/24")
+    """The lab's Internet: the controller is .1, the routers .2 and up."""
+    wan6: IPv6Network = IPv6Network("fd77:ff77::/64")
+    """The same in IPv6."""
+    link: IPv4Network = IPv4Network("172.29.78.0/29")
+    """The line between the sites."""
+    link6: IPv6Network = IPv6Network("fd77:ff78::/64")
+    """The same in IPv6."""
+
+
+class Retention(Section):
+    """How long things are kept."""
+
+    log_days: Annotated[int, Field(ge=180, le=3650, strict=True)] = 180
+    """Days that log lines are kept; at least 180 (GB/T 22239-2019 8.1.5.4.d, CSL Art. 23)."""
+
+
+class Objectives(Section):
+    """What the business accepts to lose."""
+
+    rpo_minutes: Annotated[int, Field(ge=1, le=1440, strict=True)] = 15
+    """Recovery point objective, minutes."""
+    rto_minutes: Annotated[int, Field(ge=5, le=2880, strict=True)] = 240
+    """Recovery time objective, minutes."""
+
+
+class Environment(Section):
+    """The whole of environment.yaml."""
+
+    schema_version: Literal[1]
+    """Version of this file's shape."""
+    jinku: str = ">=0.1,<0.2"
+    """Versions of Jinku that this environment accepts (PEP 440)."""
+    name: EnvironmentName
+    """Name of the environment; its state, stacks and hosts carry it."""
+    profile: Literal["small", "standard"]
+    """small: a small firm, one host a zone; standard: redundant, level 3."""
+    backend: Literal["lab", "existing"]
+    """lab: systemd-nspawn hosts on this machine; existing: hosts that are there, reached by SSH."""
+    disposable: bool = False
+    """true: `destroy` may delete the volumes too. Only for laboratories."""
+    level: Literal[2, 3] = 3
+    """Dengbao protection level."""
+    domain: Domain
+    """DNS domain of the environment's hosts."""
+    timezone: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_]+)*$")] = "Asia/Shanghai"
+    """Zone in which reports show times; records are UTC."""
+    sites: Annotated[dict[SiteName, Site], Field(min_length=1, max_length=2)]
+    """The sites: `a` is the primary, `b` the disaster-recovery site."""
+    operators: Annotated[tuple[Operator, ...], Field(min_length=3)]
+    """Named people; each duty at least once."""
+    outside: Outside = Outside()
+    """Places that Jinku does not manage."""
+    crm: Crm = Crm()
+    """The application."""
+    edge: Edge = Edge()
+    """The TLS edge."""
+    retention: Retention = Retention()
+    """How long things are kept."""
+    objectives: Objectives = Objectives()
+    """What the business accepts to lose."""
+    nodes: tuple[ExtraNode, ...] = ()
+    """Nodes beyond the profile's."""
+    flows: tuple[ExtraFlow, ...] = ()
+    """Flows beyond the product's."""
+    addresses: dict[Name, Address] = {}
+    """Addresses and interfaces of single nodes, by node name."""
+    lab: Lab = Lab()
+    """Networks that the backend `lab` makes around the sites."""

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand-written rules that guard every environment, whatever the operator adds (DESIGN.md, decision 2)."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+from jinku.model.environment import Environment
+from jinku.model.profiles import NODES, TIER_ZONE
+from jinku.model.topology import (
+    HOSTS,
+    INTERNET,
+    MIRROR,
+    OPERATORS,
+    SERVICES,
+    TIME,
+    AllowedFlow,
+    Network,
+    Node,
+    Topology,
+)
+
+_DATA_MAY_REACH = {"vault", "log", "ntp", "mirror"}
+_SMALLEST_ZONE = 29
+
+
+def problems(env: Environment) -> list[str]:
+    """All that is wrong with an environment whose fields are well-formed.
+
+    :param env: an environment that the model accepted.
+    :returns: lines ``<field>: <what is wrong>; <what would be right>``, empty when it is fine. Problems of flows are
+        looked for only when the places are in order, because flows speak of places.
+    """
+    found = [*_sites(env), *_people(env), *_names(env)]
+    found = found or [*_networks(env), *_addresses(Topology(env))]
+    return found or [*_flow_ends(Topology(env)), *_flows(Topology(env))]
+
+
+def _sites(env: Environment) -> Iterator[str]:
+    if "a" not in env.sites:
+        yield "sites: has no site 'a'; the primary site is called a"
+    if unknown := set(env.sites) - {"a", "b"}:
+        yield f"sites: {', '.join(sorted(unknown))} is not a site's name here; a (primary) and b (disaster recovery)"
+    for name, site in env.sites.items():
+        if site.network.prefixlen > 32 - 3 - (32 - _SMALLEST_ZONE):
+            yield f"sites.{name}.network: {site.network} is too small for eight zones of a /29; a /26 or larger, /24 is usual"
+        if site.network6 is not None and site.network6.prefixlen > 61:
+            yield f"sites.{name}.network6: {site.network6} is too small for eight zones of a /64; a /61 or larger, /56 is usual"
+
+
+def _people(env: Environment) -> Iterator[str]:
+    present = [operator for operator in env.operators if operator.state == "present"]
+    for duty in ("system", "audit", "security"):
+        if not any(operator.duty == duty for operator in present):
+            yield f"operators: nobody has the duty '{duty}'; at least one present operator for each of system, audit, security"
+    for name, count in Counter(operator.name for operator in env.operators).items():
+        if count > 1:
+            yield f"operators: {name!r} is listed {count} times; one person, one entry, one duty"
+        if name in {"root", "automation", "postgres", "tryton", "openbao", "daemon", "nobody", "admin", "www-data"}:
+            yield f"operators: {name!r} is the name of a service or shared account; the name of a person"
+    keys = Counter(" ".join(key.split()[:2]) for operator in present for key in operator.keys)
+    if any(count > 1 for count in keys.values()):
+        yield "operators: one key is given to two people; a key of their own for each"
+    if env.backend != "lab":
+        for index, operator in enumerate(env.operators):
+            if operator.state == "present" and not operator.keys:
+                yield f"operators.{index}.keys: {operator.name!r} has no key; at least one OpenSSH public key"
+        for place in ("operators", "mirror", "time"):
+            if not getattr(env.outside, place):
+                yield f"outside.{place}: is missing; its addresses (only the backend lab has defaults)"
+    elif not env.disposable:
+        yield "disposable: is false with the backend lab, which is a laboratory; true"
+
+
+def _names(env: Environment) -> Iterator[str]:
+    profile = [spec for spec in NODES[env.profile] if spec.site in env.sites]
+    names = Counter(spec.name for spec in (*profile, *env.nodes))
+    for name, count in names.items():
+        if count > 1:
+            yield f"nodes: {name!r} is the name of {count} nodes; a name of its own for each"
+    outside = {INTERNET, OPERATORS, MIRROR, TIME, HOSTS, *env.outside.others}
+    for name in sorted(names.keys() & (outside | TIER_ZONE.keys())):
+        yield f"nodes: {name!r} is also the name of a tier or a place outside; another name"
+    for name in env.outside.others:
+        if name in {INTERNET, OPERATORS, MIRROR, TIME, HOSTS, *TIER_ZONE}:
+            yield f"outside.others.{name}: is a name with a meaning of its own; another name"
+    for index, node in enumerate(env.nodes):
+        if node.site not in env.sites:
+            yield f"nodes.{index}.site: there is no site {node.site!r}; one of {', '.join(sorted(env.sites))}"
+        for tier in node.tiers:
+            if TIER_ZONE[tier] != node.zone:
+                yield f"nodes.{index}.tiers: the tier {tier} lives in the zone {TIER_ZONE[tier]}; not in {node.zone}"
+    for name in env.addresses:
+        if name not in names:
+            yield f"addresses.{name}: there is no such node; one of {', '.join(sorted(names))}"
+
+
+def _networks(env: Environment) -> Iterator[str]:
+    topology = Topology(env)
+    named: list[tuple[str, Network]] = []
+    for (site, zone), networks in topology.zones.items():
+        field = f"sites.{site}.zones.{zone}" if zone in env.sites[site].zones else f"sites.{site}.network"
+        if networks.network.prefixlen > _SMALLEST_ZONE:
+            yield f"{field}.network: {networks.network} is too small; a /{_SMALLEST_ZONE} or larger"
+        if networks.network6 is not None and networks.network6.prefixlen != 64:
+            yield f"{field}.network6: {networks.network6} is not a /64; a /64"
+        named += [(field, network) for network in (networks.network, networks.network6) if network is not None]
+    if env.backend == "lab":
+        named += [("lab.wan", env.lab.wan), ("lab.wan6", env.lab.wan6), ("lab.link", env.lab.link), ("lab.link6", env.lab.link6)]
+    for field, network in named:
+        if network.is_loopback or network.is_multicast or network.is_link_local:
+            yield f"{field}: {network} is a loopback, multicast or link-local network; a private network"
+    seen: set[tuple[str, str]] = set()
+    for (field, network), (other_field, other) in combinations(named, 2):
+        if network.version == other.version and network.overlaps(other) and (field, other_field) not in seen:  # type: ignore[arg-type]
+            seen.add((field, other_field))
+            yield f"{field}: {network} overlaps {other} of {other_field}; networks that share no address"
+
+
+def _addresses(topology: Topology) -> Iterator[str]:
+    taken: dict[object, str] = {}
+    for node in topology.nodes:
+        zone = topology.zones[node.site, node.zone]
+        for address, network, gateway in (
+            (node.address, zone.network, zone.gateway),
+            (node.address6, zone.network6, zone.gateway6),
+        ):
+            if address is None:
+                continue
+            field = f"addresses.{node.name}" if node.name in topology.env.addresses else f"nodes ({node.name})"
+            edges = {network.network_address, gateway} | ({network[-1]} if address.version == 4 else set())  # type: ignore[index,union-attr]
+            if network is None or address not in network or address in edges:
+                yield f"{field}: {address} is not a host's address in {network} of zone {node.zone}; a larger zone network or another number"
+            elif address in taken:
+                yield f"{field}: {address} is already {taken[address]}'s; an address of its own"
+            taken.setdefault(address, node.name)
+
+
+def _flow_ends(topology: Topology) -> Iterator[str]:
+    for index, flow in enumerate(topology.env.flows):
+        for end, name in (("source", flow.source), ("destination", flow.destination)):
+            if name not in topology.outside and not topology.nodes_of(name):
+                known = sorted({*topology.outside, *(node.name for node in topology.nodes), *TIER_ZONE, HOSTS})
+                yield f"flows.{index}.{end}: {name!r} is no tier, node or place outside; one of {', '.join(known)}"
+        if flow.destination == INTERNET:
+            yield f"flows.{index}.destination: 'internet' would open the whole Internet; a name under outside.others with its addresses"
+        if flow.source in topology.outside and flow.destination in topology.outside:
+            yield f"flows.{index}: neither end is a node; a flow that begins or ends at a node"
+    for name, networks in topology.env.outside.others.items():
+        for network in networks:
+            if any(network.version == inside.version and network.overlaps(inside) for inside in topology.inside):  # type: ignore[arg-type]
+                yield f"outside.others.{name}: {network} overlaps the environment's own networks; addresses outside of it"
+    for place in (OPERATORS, *topology.env.outside.others):
+        for network in topology.outside[place]:
+            if network.prefixlen < (8 if network.version == 4 else 32):
+                yield f"outside.{place}: {network} is most of the Internet; the networks that are meant"
+
+
+def _flows(topology: Topology) -> Iterator[str]:
+    pairs = topology.allowed()
+    yield from dict.fromkeys(line for pair in pairs for line in _broken_rules(topology, pair))
+    for flow_id, count in Counter(flow.id for flow in topology.flows).items():
+        if count > 1:
+            yield f"flows: {flow_id!r} is written {count} times; each flow once"
+
+
+def _broken_rules(topology: Topology, pair: AllowedFlow) -> Iterable[str]:
+    source = _node(topology, pair.source)
+    destination = _node(topology, pair.destination)
+    tiers = destination.tiers if destination else ()
+    where = f"flows ({pair.id})"
+    at_edge = "edge" in tiers and (pair.protocol, pair.port) in {("tcp", 443), ("tcp", 80)}
+    at_bastion = "bastion" in tiers and (pair.protocol, pair.port) == ("tcp", SERVICES["ssh"].port)
+    if source is None and pair.source == OPERATORS and not (at_bastion or at_edge):
+        yield f"{where}: lets operators reach {pair.destination}:{pair.port}; operators reach the bastion's SSH only"
+    if source is None and pair.source != OPERATORS and not at_edge:
+        yield f"{where}: lets {pair.source} reach {pair.destination}:{pair.port}; from outside only edge:443 and edge:80 are reached"
+    if destination and pair.port == SERVICES["ssh"].port and source and "bastion" not in source.tiers:
+        yield f"{where}: lets {pair.source} open SSH inside; only the bastion does"
+    if source and source.zone == "data" and not _data_zone_may(topology, pair):
+        yield f"{where}: lets the data zone reach {pair.destination}:{pair.port}; only vault, log, time, packages and its peer at the other site"
+    if source and source.zone == "dmz" and destination and destination.zone == "data":
+        yield f"{where}: lets the dmz reach the data zone; only through the app zone"
+
+
+def _data_zone_may(topology: Topology, pair: AllowedFlow) -> bool:
+    source, destination = topology.node(pair.source), _node(topology, pair.destination)
+    if pair.id.split(">")[1] in _DATA_MAY_REACH:
+        return True
+    return destination is not None and destination.zone == "data" and (
+        destination.site != source.site or bool(set(destination.tiers) & set(source.tiers))
+    )
+
+
+def _node(topology: Topology, name: str) -> Node | None:
+    return next((node for node in topology.nodes if node.name == name), None)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading environment.yaml: every problem at once, each with the file, the field and the remedy."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+import jinku
+from jinku.model.environment import SCHEMA_VERSION, Environment
+from jinku.model.invariants import problems as topology_problems
+from jinku.places import CHECKOUT
+
+INVENTORIES = CHECKOUT / "inventories"
+
+
+class InputError(ValueError):
+    """The operator's input cannot be used. ``problems``: lines ``<file>: <field>: <wrong>; <right>``."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _UniqueLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, which YAML 1.1 parsers otherwise drop silently."""
+
+
+def _unique_mapping(loader: _UniqueLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is written twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def environment_file(env: str) -> Path:
+    """Find environment.yaml.
+
+    :param env: the name of a folder under inventories/, or the path of a folder or file anywhere.
+    :returns: path of the file (which exists).
+    :raises InputError: there is no such environment; the message lists those that there are.
+    """
+    given = Path(env)
+    candidates = [given, given / "environment.yaml"] if "/" in env or given.suffix else []
+    candidates.append(INVENTORIES / env / "environment.yaml")
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    known = ", ".join(sorted(path.parent.name for path in INVENTORIES.glob("*/environment.yaml")))
+    raise InputError([f"{env}: --env: no environment.yaml there; one of {known}, or the path of a folder that holds one"])
+
+
+def load_environment(path: Path | str) -> Environment:
+    """Read and check an environment, its topology included.
+
+    :param path: environment.yaml, the folder that holds it, or the name of a folder under inventories/.
+    :returns: the checked environment.
+    :raises InputError: with all problems found, before anything was touched.
+    """
+    file = environment_file(str(path))
+    data = _parse(file)
+    if isinstance(data.get("schema_version"), int) and data["schema_version"] > SCHEMA_VERSION:
+        raise InputError([
+            f"{file}: schema_version: is {data['schema_version']}, newer than this Jinku ({jinku.__version__}) knows; "
+            f"{SCHEMA_VERSION}, or a newer Jinku"
+        ])
+    try:
+        environment = Environment.model_validate(data)
+    except ValidationError as error:
+        raise InputError([_line(file, data, detail) for detail in error.errors()]) from None
+    problems = [*_version_problems(environment), *topology_problems(environment)]
+    if problems:
+        raise InputError([f"{file}: {problem}" for problem in problems])
+    return environment
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        data = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueLoader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError:
+        raise InputError([f"{file}: (file): is not UTF-8 text; save it as UTF-8"]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
+        raise InputError([f"{file}: {where}: {getattr(error, 'problem', None) or 'not YAML'}; valid YAML 1.1"]) from None
+    if not isinstance(data, dict):
+        raise InputError([f"{file}: (file): is not a mapping; keys such as 'name:' and 'sites:'"])
+    return data
+
+
+def _version_problems(environment: Environment) -> list[str]:
+    try:
+        accepted = SpecifierSet(environment.jinku)
+    except InvalidSpecifier:
+        return [f"jinku: {environment.jinku!r} is not a version range; such as '>=0.1,<0.2'"]
+    if not accepted.contains(jinku.__version__, prereleases=True):
+        return [f"jinku: this is Jinku {jinku.__version__}, the environment accepts {environment.jinku}; another Jinku, or a wider range after reading CHANGELOG.md"]
+    return []
+
+
+def _line(file: Path, data: dict[str, Any], detail: ErrorDetails) -> str:
+    parts = [part for part in detail["loc"] if not (isinstance(part, str) and ("[" in part or part.startswith("IPv")))]
+    field = ".".join(str(part) for part in parts) or "(file)"
+    kind, message, context = detail["type"], detail["msg"], detail.get("ctx", {})
+    shown = repr(detail.get("input"))[:60]
+    if kind == "extra_forbidden":
+        known = _keys_at(parts[:-1])
+        near = difflib.get_close_matches(str(parts[-1]), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(known)}"
+        return f"{file}: {field}: unknown key; {hint}"
+    if kind == "missing":
+        return f"{file}: {field}: is missing; {_doc(parts) or 'a value'}"
+    if kind == "value_error":
+        return f"{file}: {field}: {message.removeprefix('Value error, ')}"
+    if kind == "literal_error":
+        return f"{file}: {field}: is {shown}; {context.get('expected')}"
+    if kind == "string_pattern_mismatch":
+        return f"{file}: {field}: is {shown}, which has characters or a form that are not allowed; text that matches {context.get('pattern')}"
+    return f"{file}: {field}: is {shown}; {message[0].lower()}{message[1:]}"
+
+
+def _schema_at(parts: list[Any]) -> dict[str, Any]:
+    """The JSON Schema of the field at a path; empty where the path leaves the schema."""
+    root = Environment.model_json_schema()
+    here: dict[str, Any] = root
+    for part in parts:
+        here = _resolved(here, root)
+        following = here.get("items") if isinstance(part, int) else here.get("properties", {}).get(part)
+        following = following or here.get("additionalProperties") or next(iter(here.get("patternProperties", {}).values()), None)
+        if not isinstance(following, dict):
+            return {}
+        here = {**_resolved(following, root), **{key: value for key, value in following.items() if key == "description"}}
+    return _resolved(here, root)
+
+
+def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref")
+    return root["$defs"][reference.rsplit("/", 1)[1]] if reference else schema
+
+
+def _keys_at(parts: list[Any]) -> list[str]:
+    return list(_schema_at(parts).get("properties", {}))
+
+
+def _doc(parts: list[Any]) -> str:
+    return str(_schema_at(parts).get("description", "")).rstrip(".")

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes of each profile, the zone of each tier, and the volumes that a tier brings."""
+
+from typing import NamedTuple
+
+from jinku.model.environment import Tier, Zone
+
+#: A tier lives in one zone, so that a flow between tiers is a flow between zones.
+TIER_ZONE: dict[Tier, Zone] = {
+    "edge": "dmz",
+    "crm": "app",
+    "postgres": "data",
+    "vault": "security",
+    "identity": "security",
+    "bastion": "ops",
+    "monitor": "ops",
+    "log": "audit",
+    "backup": "audit",
+}
+
+#: tier -> (kind, mount point, size in GiB)
+VOLUMES: dict[Tier, tuple[tuple[str, str, int], ...]] = {
+    "crm": (("attachments", "/var/lib/tryton", 10),),
+    "postgres": (("data", "/var/lib/postgresql", 20),),
+    "vault": (("raft", "/var/lib/openbao", 2),),
+    "log": (("logs", "/var/log/remote", 20),),
+}
+
+
+class NodeSpec(NamedTuple):
+    """A node of a profile, before it has addresses."""
+
+    name: str
+    site: str
+    zone: Zone
+    tiers: tuple[Tier, ...]
+    number: int
+
+
+NODES: dict[str, tuple[NodeSpec, ...]] = {
+    "small": (
+        NodeSpec("edge1", "a", "dmz", ("edge",), 4),
+        NodeSpec("crm1", "a", "app", ("crm",), 4),
+        NodeSpec("db1", "a", "data", ("postgres",), 4),
+        NodeSpec("sec1", "a", "security", ("vault",), 4),
+        NodeSpec("ops1", "a", "ops", ("bastion",), 4),
+        NodeSpec("aud1", "a", "audit", ("log",), 4),
+        NodeSpec("aud2", "b", "audit", (), 4),
+    ),
+    "standard": (
+        NodeSpec("edge1", "a", "dmz", ("edge",), 4),
+        NodeSpec("edge2", "a", "dmz", ("edge",), 5),
+        NodeSpec("crm1", "a", "app", ("crm",), 4),
+        NodeSpec("crm2", "a", "app", ("crm",), 5),
+        NodeSpec("db1", "a", "data", ("postgres",), 4),
+        NodeSpec("db2", "a", "data", ("postgres",), 5),
+        NodeSpec("db3", "a", "data", ("postgres",), 6),
+        NodeSpec("vault1", "a", "security", ("vault",), 4),
+        NodeSpec("vault2", "a", "security", ("vault",), 5),
+        NodeSpec("vault3", "a", "security", ("vault",), 6),
+        NodeSpec("bastion1", "a", "ops", ("bastion",), 4),
+        NodeSpec("log1", "a", "audit", ("log",), 4),
+        NodeSpec("log2", "b", "audit", (), 4),
+    ),
+}

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sites, zones, nodes, volumes and flows of an environment: the one source of truth for the network. Pure, no I/O."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from jinku.model.environment import Environment, ExtraFlow, Tier, Zone
+from jinku.model.profiles import NODES, VOLUMES
+
+#: Order of the zones in a site's network: explicit numbers, so that growth renumbers nobody. Part 7 is kept free.
+ZONES: dict[Zone, int] = {"dmz": 0, "app": 1, "data": 2, "security": 3, "ops": 4, "audit": 5, "facility": 6}
+_PARTS_BITS = 3
+
+HOSTS = "hosts"
+INTERNET = "internet"
+OPERATORS = "operators"
+MIRROR = "mirror"
+TIME = "time"
+ANYWHERE: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a destination offers. ``where``: a tier, ``hosts`` (every node) or the name of an outside place."""
+
+    name: str
+    where: str
+    port: int
+    protocol: str = "tcp"
+
+
+SSH = Service("ssh", HOSTS, 22)
+EDGE_HTTPS = Service("edge_https", "edge", 443)
+EDGE_HTTP = Service("edge_http", "edge", 80)
+CRM = Service("crm", "crm", 8443)
+POSTGRES = Service("postgres", "postgres", 5432)
+VAULT = Service("vault", "vault", 8200)
+VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
+LOG = Service("log", "log", 6514)
+NTP = Service("ntp", TIME, 123, "udp")
+PACKAGES = Service("mirror", MIRROR, 3142)
+SERVICES = {
+    service.name: service
+    for service in (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, NTP, PACKAGES)
+}
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Who may reach which service, and why. ``source``: a tier, a node, ``hosts`` or an outside place.
+
+    ``only``: tier to which the destination is narrowed when the service is on every host.
+    """
+
+    source: str
+    service: Service
+    en: str
+    zh: str
+    only: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The id that firewalls, probes and sheets carry, such as ``crm>postgres``."""
+        return f"{self.source}>{self.service.name}"
+
+    @property
+    def destination(self) -> str:
+        """Tier, node, ``hosts`` or outside place that answers."""
+        return self.only or self.service.where
+
+
+FLOWS = (
+    Flow(INTERNET, EDGE_HTTPS, en="users work in the CRM", zh="用户访问 CRM"),
+    Flow(INTERNET, EDGE_HTTP, en="plain HTTP is redirected to HTTPS", zh="明文 HTTP 重定向到 HTTPS"),
+    Flow(OPERATORS, SSH, en="operators enter by the bastion", zh="运维人员经堡垒机进入", only="bastion"),
+    Flow("bastion", SSH, en="the bastion alone opens SSH inside", zh="仅堡垒机可发起内部 SSH"),
+    Flow("edge", CRM, en="the edge passes requests to the CRM", zh="边界转发请求到 CRM"),
+    Flow("crm", POSTGRES, en="the CRM stores its data", zh="CRM 存取业务数据"),
+    Flow("vault", POSTGRES, en="the vault rotates database passwords", zh="密钥库轮换数据库口令"),
+    Flow(HOSTS, VAULT, en="every host renews its certificate and secrets", zh="各主机更新证书与密钥"),
+    Flow("vault", VAULT_CLUSTER, en="members of the vault replicate", zh="密钥库成员间复制"),
+    Flow(HOSTS, LOG, en="every host sends its log", zh="各主机发送日志"),
+    Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
+    Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
+)
+
+#: Names by which one tier finds another, whatever node it runs on.
+ALIASES: dict[Tier, str] = {"edge": "crm", "crm": "app", "postgres": "db", "vault": "vault", "log": "log", "bastion": "bastion"}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Data that survives its host. ``name`` is unique in the environment; ``size_gib`` in GiB."""
+
+    name: str
+    node: str
+    mount: str
+    size_gib: int
+
+
+@dataclass(frozen=True)
+class ZoneNetworks:
+    """Networks and routers' addresses of a zone at a site; the 6-fields are None where the site has no IPv6."""
+
+    site: str
+    zone: Zone
+    network: IPv4Network
+    network6: IPv6Network | None
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """IPv4 address of the site's router in this zone."""
+        return self.network[1]
+
+    @property
+    def gateway6(self) -> IPv6Address | None:
+        """IPv6 address of the site's router in this zone."""
+        return self.network6[1] if self.network6 else None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A host: in exactly one zone of one site, with the tiers that run on it."""
+
+    name: str
+    site: str
+    zone: Zone
+    tiers: tuple[Tier, ...]
+    number: int
+    fqdn: str
+    aliases: tuple[str, ...]
+    address: IPv4Address
+    address6: IPv6Address | None
+    interface: str
+    volumes: tuple[Volume, ...]
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All addresses, IPv4 first."""
+        return (self.address, self.address6) if self.address6 else (self.address,)
+
+
+@dataclass(frozen=True)
+class AllowedFlow:
+    """One allowed pair: a flow between one source and one destination.
+
+    ``source`` and ``destination`` are names of nodes or outside places; addresses are networks (a node's are /32, /128).
+    """
+
+    id: str
+    source: str
+    source_networks: tuple[Network, ...]
+    destination: str
+    destination_networks: tuple[Network, ...]
+    protocol: str
+    port: int
+    en: str
+    zh: str
+
+
+class Topology:
+    """What an environment consists of, computed from the operator's choices.
+
+    :param env: a checked environment; :meth:`of` is the usual way in.
+    :raises ValueError: from the properties, when :func:`jinku.model.invariants.problems` has something to say.
+    """
+
+    def __init__(self, env: Environment) -> None:
+        self.env = env
+
+    @classmethod
+    def of(cls, env: Environment) -> "Topology":
+        """The topology of a loaded environment."""
+        return cls(env)
+
+    @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites, the primary first."""
+        return tuple(sorted(self.env.sites))
+
+    @cached_property
+    def zones(self) -> dict[tuple[str, Zone], ZoneNetworks]:
+        """Networks by (site, zone)."""
+        return {(site, zone): self._zone(site, zone) for site in self.sites for zone in ZONES}
+
+    def _zone(self, site_name: str, zone: Zone) -> ZoneNetworks:
+        site = self.env.sites[site_name]
+        own = site.zones.get(zone)
+        network = own.network if own else list(site.network.subnets(_PARTS_BITS))[ZONES[zone]]
+        network6 = own.network6 if own else None
+        if network6 is None and site.network6 is not None:
+            start = int(site.network6.network_address) + (ZONES[zone] << 64)
+            network6 = IPv6Network((start, 64))
+        return ZoneNetworks(site_name, zone, network, network6)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, the profile's first, in the order of the profile."""
+        profile = [spec for spec in NODES[self.env.profile] if spec.site in self.env.sites]
+        return tuple(
+            self._node(spec.name, spec.site, spec.zone, spec.tiers, spec.number) for spec in (*profile, *self.env.nodes)
+        )
+
+    def _node(self, name: str, site: str, zone: Zone, tiers: tuple[Tier, ...], number: int) -> Node:
+        networks = self.zones[site, zone]
+        over = self.env.addresses.get(name)
+        address = (over.address if over else None) or networks.network.network_address + number
+        address6 = (over.address6 if over else None) or (networks.network6[number] if networks.network6 else None)
+        volumes = tuple(
+            Volume(f"{name}-{kind}", name, mount, size) for tier in tiers for kind, mount, size in VOLUMES.get(tier, ())
+        )
+        aliases = tuple(f"{ALIASES[tier]}.{self.env.domain}" for tier in tiers if tier in ALIASES)
+        interface = (over.interface if over else None) or "eth0"
+        return Node(name, site, zone, tiers, number, f"{name}.{self.env.domain}", aliases, address, address6, interface, volumes)
+
+    def node(self, name: str) -> Node:
+        """The node of that name. :raises KeyError: there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def nodes_of(self, where: str) -> tuple[Node, ...]:
+        """Nodes that a flow's end means: a tier's, one node, or all of them for ``hosts``; empty for outside places."""
+        return tuple(node for node in self.nodes if where == HOSTS or where in node.tiers or where == node.name)
+
+    @cached_property
+    def volumes(self) -> tuple[Volume, ...]:
+        """All volumes of the environment."""
+        return tuple(volume for node in self.nodes for volume in node.volumes)
+
+    @cached_property
+    def outside(self) -> dict[str, tuple[Network, ...]]:
+        """Networks of the places outside, by name."""
+        env = self.env
+        own = (_host(env.lab.wan[1]), _host(env.lab.wan6[1])) if env.backend == "lab" else ()
+        return {
+            INTERNET: ANYWHERE,
+            OPERATORS: env.outside.operators or own,
+            MIRROR: tuple(_host(address) for address in env.outside.mirror) or own,
+            TIME: tuple(_host(address) for address in env.outside.time) or own,
+            **env.outside.others,
+        }
+
+    @cached_property
+    def inside(self) -> tuple[Network, ...]:
+        """Networks of all sites, with the zones that lie outside their site's network."""
+        networks: list[Network] = []
+        for site in self.env.sites.values():
+            networks += [site.network, *([site.network6] if site.network6 else [])]
+            for zone in site.zones.values():
+                networks += [zone.network, *([zone.network6] if zone.network6 else [])]
+        return tuple(networks)
+
+    @cached_property
+    def flows(self) -> tuple[Flow, ...]:
+        """The product's flows whose two ends exist here, then the operator's."""
+        known = [flow for flow in FLOWS if self._exists(flow.source) and self._exists(flow.destination)]
+        return (*known, *(self._extra(flow) for flow in self.env.flows))
+
+    def _exists(self, end: str) -> bool:
+        return end in self.outside or bool(self.nodes_of(end))
+
+    @staticmethod
+    def _extra(flow: ExtraFlow) -> Flow:
+        service = Service(f"{flow.destination}-{flow.protocol}{flow.port}", flow.destination, flow.port, flow.protocol)
+        return Flow(flow.source, service, flow.en, flow.zh)
+
+    @cached_property
+    def _allowed(self) -> tuple[AllowedFlow, ...]:
+        return tuple(pair for flow in self.flows for pair in self._pairs(flow))
+
+    def allowed(self) -> tuple[AllowedFlow, ...]:
+        """Every allowed pair of source and destination, in the order of the flows; a node never pairs with itself."""
+        return self._allowed
+
+    def _pairs(self, flow: Flow) -> Iterator[AllowedFlow]:
+        for source, source_networks in self._ends(flow.source):
+            for destination, networks in self._ends(flow.destination):
+                if source != destination:
+                    service = flow.service
+                    yield AllowedFlow(
+                        flow.id, source, source_networks, destination, networks, service.protocol, service.port, flow.en, flow.zh
+                    )
+
+    def _ends(self, end: str) -> Iterator[tuple[str, tuple[Network, ...]]]:
+        if end in self.outside:
+            yield end, self.outside[end]
+        for node in self.nodes_of(end):
+            yield node.name, tuple(_host(address) for address in node.addresses)
+
+
+def _host(address: Address) -> Network:
+    return IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
+
