@@ -49,7 +49,9 @@ def _fetch(part: dict[str, Any], architecture: str, folder: Path, lock_file: Pat
     """Download the wheel into `folder` with pip, so that the controller's own index settings hold; check its digest."""
     wheel = part["wheels"].get(architecture)
     if wheel is None:
-        raise PartError(f"{lock_file}: {part['pypi']}: no wheel for {architecture}; pinned: {', '.join(part['wheels'])}")
+        raise PartError(
+            f"{lock_file}: {part['pypi']}: no wheel for {architecture}; pinned: {', '.join(part['wheels'])}"
+        )
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     command += ["--platform", wheel["platform"], "--dest", str(folder), f"{part['pypi']}=={part['version']}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
