@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Ansible inventory, in the shape of ``ansible-inventory --list``. Roles take every port and address from here."""
+
+from typing import Any
+
+from jinku.model.environment import Operator
+from jinku.model.firewall import node_ruleset
+from jinku.model.topology import ALIASES, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
+from jinku.places import Places
+
+AUTOMATION = "automation"
+
+
+def inventory(topology: Topology, places: Places, generated_keys: dict[str, str] | None = None) -> dict[str, Any]:
+    """Hosts, groups and variables.
+
+    :param topology: the environment's topology.
+    :param places: where the environment's SSH configuration lies.
+    :param generated_keys: public keys by operator, for operators of the lab who have none of their own.
+    :returns: groups ``site_*``, ``zone_*`` and one for each tier, and ``_meta.hostvars``.
+    """
+    groups: dict[str, dict[str, list[str]]] = {}
+    for node in topology.nodes:
+        for group in (f"site_{node.site}", f"zone_{node.zone}", *node.tiers):
+            groups.setdefault(group, {"hosts": []})["hosts"].append(node.name)
+    for tier in ALIASES:
+        groups.setdefault(tier, {"hosts": []})
+    shared = shared_variables(topology, places, generated_keys or {})
+    hostvars = {node.name: {**shared, **_host_variables(topology, places, node)} for node in topology.nodes}
+    return {"_meta": {"hostvars": hostvars}, "all": {"children": sorted(groups)}, **groups}
+
+
+def shared_variables(topology: Topology, places: Places, generated_keys: dict[str, str]) -> dict[str, Any]:
+    """Variables that are the same for every host; names are part of the roles' contract (CONTRIBUTING.md)."""
+    env = topology.env
+    domain = env.domain
+    return {
+        "jinku_env": {
+            "name": env.name,
+            "domain": domain,
+            "level": env.level,
+            "profile": env.profile,
+            "backend": env.backend,
+            "disposable": env.disposable,
+            "timezone": env.timezone,
+            "log_retention_days": env.retention.log_days,
+            "crm": {"database": "crm", **env.crm.model_dump(mode="json")},
+            "edge": {"server_name": f"{ALIASES['edge']}.{domain}", **env.edge.model_dump(mode="json")},
+        },
+        "jinku_hosts": [node_variables(node) for node in topology.nodes],
+        "jinku_services": {name: {"port": service.port, "protocol": service.protocol} for name, service in SERVICES.items()},
+        "jinku_names": {tier: f"{alias}.{domain}" for tier, alias in ALIASES.items()},
+        "jinku_operators": [_operator(operator, generated_keys) for operator in env.operators],
+        "jinku_outside": {
+            "mirror": {
+                "address": next((str(n.network_address) for n in topology.outside[MIRROR] if n.version == 4), None),
+                "address6": next((str(n.network_address) for n in topology.outside[MIRROR] if n.version == 6), None),
+            },
+            "time": [str(network.network_address) for network in topology.outside[TIME]],
+            "operators": [str(network) for network in topology.outside[OPERATORS]],
+        },
+        "jinku_state": str(places.state),
+        "ansible_user": AUTOMATION,
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_private_key_file": str(places.automation_key),
+        "ansible_ssh_common_args": f"-F {places.ssh_config}",
+    }
+
+
+def _operator(operator: Operator, generated_keys: dict[str, str]) -> dict[str, Any]:
+    generated = generated_keys.get(operator.name)
+    keys = operator.keys or ((generated,) if generated else ())
+    return {"name": operator.name, "duty": operator.duty, "state": operator.state, "keys": list(keys)}
+
+
+def node_variables(node: Node) -> dict[str, Any]:
+    """What other hosts need to know of a node."""
+    return {
+        "name": node.name,
+        "fqdn": node.fqdn,
+        "aliases": list(node.aliases),
+        "site": node.site,
+        "zone": node.zone,
+        "tiers": list(node.tiers),
+        "address": str(node.address),
+        "address6": str(node.address6) if node.address6 else None,
+    }
+
+
+def _host_variables(topology: Topology, places: Places, node: Node) -> dict[str, Any]:
+    return {
+        # The name, not the address: <state>/ssh/config holds the address, the jump and the known host key.
+        "ansible_host": node.name,
+        "jinku_node": {
+            **node_variables(node),
+            "interface": node.interface,
+            "volumes": [{"name": volume.name, "mount": volume.mount} for volume in node.volumes],
+        },
+        "jinku_firewall_ruleset": node_ruleset(topology, node),
+    }
