@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The half of the `tree` action that runs on the host; see plugins/action/tree.py."""
+
+from __future__ import annotations
+
+import base64
+import grp
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: tree
+short_description: Ships the rendered files of one role in a single run
+description: Internal half of the action of the same name, which fills in the entries from the role's manifest.
+options:
+  entries: {description: Paths with their contents and attributes., type: list, elements: dict, required: true}
+  validate: {description: A command that must accept the tree as a whole., type: str}
+author: [Jinku]
+"""
+
+
+class RefusedError(Exception):
+    """The tree cannot be shipped; nothing was changed, or what was changed has been put back."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies at a path: kind is file, directory, link, absent or other; content is a file's bytes or a link's target."""
+
+    kind: str
+    content: bytes = b""
+    uid: int = -1
+    gid: int = -1
+    mode: int = -1
+
+    @classmethod
+    def at(cls, path: str) -> Found:
+        """Look at a path without following a link."""
+        try:
+            info = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return cls("absent")
+        attributes = (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
+        if stat.S_ISLNK(info.st_mode):
+            return cls("link", os.readlink(path).encode())
+        if stat.S_ISDIR(info.st_mode):
+            return cls("directory", b"", *attributes)
+        if not stat.S_ISREG(info.st_mode):
+            return cls("other", b"", *attributes)
+        with open(path, "rb") as stream:
+            return cls("file", stream.read(), *attributes)
+
+    def attributes(self) -> str:
+        """Return owner, group and mode as a diff shows them."""
+        if self.uid == -1 and self.mode == -1:
+            return f"{self.kind}\n"
+        return f"{self.kind} {name_of(self.uid, pwd.getpwuid)}:{name_of(self.gid, grp.getgrgid)} {self.mode:04o}\n"
+
+    def text(self) -> str:
+        """Return the content as a diff shows it."""
+        if b"\0" in self.content:
+            return f"(binary, {len(self.content)} bytes)\n"
+        return self.content.decode("utf-8", errors="backslashreplace")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One path that has to change: from what was found to what is wanted."""
+
+    path: str
+    before: Found
+    after: Found
+    validate: str | None = None
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return the change as Ansible's callbacks print it."""
+        shown = []
+        if self.before.content != self.after.content:
+            names = {"before_header": self.path, "after_header": self.path}
+            shown.append({**names, "before": self.before.text(), "after": self.after.text()})
+        before, after = self.before.attributes(), self.after.attributes()
+        if before != after:
+            header = f"{self.path} (kind, owner, mode)"
+            shown.append({"before_header": header, "after_header": header, "before": before, "after": after})
+        return shown
+
+
+def name_of(number: int, look_up: Any) -> str:
+    """Return the account or group name of an id; the number itself where there is none, `?` where it does not exist yet."""
+    if number == -1:
+        return "?"
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def identity(entry: dict[str, Any], check_mode: bool) -> tuple[int, int]:
+    """Return uid and gid of an entry; -1 in check mode for accounts that a package would have brought."""
+    ids = []
+    for kind, look_up, position in (("owner", pwd.getpwnam, 2), ("group", grp.getgrnam, 2)):
+        try:
+            ids.append(int(look_up(entry[kind])[position]))  # type: ignore[operator]
+        except KeyError:
+            if not check_mode:
+                raise RefusedError(f"{entry['path']}: {kind}: {entry[kind]!r} does not exist on this host; create it first") from None
+            ids.append(-1)
+    return ids[0], ids[1]
+
+
+def wanted(entry: dict[str, Any], check_mode: bool) -> Found:
+    """Return what an entry asks for."""
+    state = entry["state"]
+    if state == "absent":
+        return Found("absent")
+    if state == "link":
+        return Found("link", entry["target"].encode())
+    uid, gid = identity(entry, check_mode)
+    content = base64.b64decode(entry["content"]) if state == "file" else b""
+    return Found(state, content, uid, gid, int(entry["mode"], 8))
+
+
+def changes_for(entries: list[dict[str, Any]], check_mode: bool) -> list[Change]:
+    """Compare every entry with the host and return what has to change, parents before children."""
+    named = {entry["path"] for entry in entries if entry["state"] != "absent"}
+    changes = []
+    for entry in entries:
+        path, before, after = entry["path"], Found.at(entry["path"]), wanted(entry, check_mode)
+        if before.kind == "directory" and after.kind in ("file", "link"):
+            raise RefusedError(f"{path}: is a directory on this host; remove it, or name another path")
+        if before != after:
+            changes.append(Change(path, before, after, entry.get("validate")))
+        if entry.get("purge") and before.kind == "directory":
+            for name in sorted(os.listdir(path)):
+                inside = os.path.join(path, name)
+                if not any(one == inside or one.startswith(inside + "/") for one in named):
+                    changes.append(Change(inside, Found.at(inside), Found("absent")))
+    return changes
+
+
+def write(path: str, content: bytes, like: Found) -> None:
+    """Write one file with its attributes beside its place, flush it, and rename it into place."""
+    handle, beside = tempfile.mkstemp(prefix=".jinku-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fchown(stream.fileno(), like.uid, like.gid)
+            os.fchmod(stream.fileno(), like.mode)
+            os.fsync(stream.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def become(path: str, state: Found) -> None:
+    """Make a path what `state` says; directories are never removed here."""
+    if state.kind != "absent":
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    if state.kind == "file":
+        write(path, state.content, state)
+    elif state.kind == "link":
+        beside = os.path.join(os.path.dirname(path), f".jinku-{os.getpid()}-{os.path.basename(path)}")
+        os.symlink(state.content, beside)
+        os.replace(beside, path)
+    elif state.kind == "directory":
+        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
+            os.unlink(path)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.chown(path, state.uid, state.gid)
+        os.chmod(path, state.mode)
+    elif os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
+        os.unlink(path)
+
+
+def flush(paths: list[str]) -> None:
+    """Make the renames in these paths' folders durable."""
+    for folder in sorted({os.path.dirname(path) for path in paths}):
+        if os.path.isdir(folder):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def accepted(module: AnsibleModule, command: str, place: str | None, about: str) -> None:
+    """Run a validation; raises RefusedError with its words when it fails."""
+    ready = command.replace("%s", place) if place is not None else command
+    if module.check_mode and not shutil.which(ready.split()[0], path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
+        module.warn(f"{about}: not validated, {ready.split()[0]} is not installed yet")
+        return
+    code, out, err = module.run_command(ready)
+    if code != 0:
+        said = (err or out).strip()
+        raise RefusedError(f"{about}: refused by `{command}` (exit {code}): {said}; nothing was changed, mend the source")
+
+
+def stage(module: AnsibleModule, entries: list[dict[str, Any]], changes: list[Change]) -> None:
+    """Lay the tree out in a folder of its own and let the validations judge it there."""
+    whole = module.params["validate"]
+    judged = {change.path: change.validate for change in changes if change.validate and change.after.kind == "file"}
+    if not judged and not (whole and "%s" in whole):
+        return
+    folder = tempfile.mkdtemp(prefix="tree-", dir=module.tmpdir)
+    try:
+        for entry in entries:
+            if entry["state"] == "file" and (entry["path"] in judged or whole):
+                uid, gid = identity(entry, module.check_mode)
+                become(folder + entry["path"], Found("file", base64.b64decode(entry["content"]), uid, gid, int(entry["mode"], 8)))
+        for path, command in judged.items():
+            accepted(module, command, folder + path, path)
+        if whole and "%s" in whole:
+            accepted(module, whole, folder, "the tree")
+    finally:
+        shutil.rmtree(folder)
+
+
+def apply(module: AnsibleModule, changes: list[Change]) -> None:
+    """Make all changes, or none: whatever was done is put back when a write or the validation in place fails."""
+    done: list[Change] = []
+    try:
+        for change in changes:
+            done.append(change)
+            become(change.path, change.after)
+        flush([change.path for change in changes])
+        whole = module.params["validate"]
+        if whole and "%s" not in whole:
+            accepted(module, whole, None, "the tree")
+    except (OSError, RefusedError) as error:
+        for change in reversed(done):
+            become(change.path, change.before)
+            if change.before.kind == "absent" and change.after.kind == "directory" and not os.listdir(change.path):
+                os.rmdir(change.path)
+        raise RefusedError(str(error)) from error
+    for change in changes:
+        if change.before.kind == "directory" and change.after.kind == "absent":
+            shutil.rmtree(change.path)
+
+
+class TreeModule(AnsibleModule):
+    """An AnsibleModule that leaves the contents of the files out of the host's journal."""
+
+    def _log_invocation(self) -> None:
+        self.log("Ships " + " ".join(entry["path"] for entry in self.params["entries"]))
+
+
+def main() -> None:
+    """Compare, validate, write; prints Ansible's result."""
+    spec = {"entries": {"type": "list", "elements": "dict", "required": True}, "validate": {"type": "str"}}
+    module = TreeModule(argument_spec=spec, supports_check_mode=True)
+    entries = module.params["entries"]
+    try:
+        changes = changes_for(entries, module.check_mode)
+        if changes:
+            stage(module, entries, changes)
+        if changes and not module.check_mode:
+            apply(module, changes)
+    except (OSError, RefusedError) as error:
+        module.fail_json(msg=str(error))
+    result: dict[str, Any] = {"changed": bool(changes), "paths_changed": [change.path for change in changes]}
+    if module._diff:
+        result["diff"] = [shown for change in changes for shown in change.diff()]
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
