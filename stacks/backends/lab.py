@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend ``lab``: systemd-nspawn hosts, bridges and routers on this machine, by the provider `pulumi-resource-jinku`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+
+from jinku.model import Node, Topology
+from jinku.model.firewall import router_ruleset
+from jinku.model.topology import ZoneNetworks
+from jinku.parts import ensure_part
+from jinku.places import CHECKOUT, Places
+from jinku.ssh_access import ensure_automation_key
+from stacks.backends import SiteResources, ZoneResources
+
+SUITE = "trixie"
+_FIRST_ROUTER = 2  # host number on the wan and the link; 1 is the controller
+
+
+class _Provider(pulumi.ProviderResource):
+    """The provider's process; declared, so that no default provider of an unknown version is looked for."""
+
+    def __init__(self, parent: pulumi.Resource) -> None:
+        super().__init__("jinku", "lab", {}, pulumi.ResourceOptions(parent=parent))
+
+
+class _Lab(pulumi.CustomResource):
+    """A resource of the lab; ``outputs`` names the properties that the provider computes."""
+
+    def __init__(
+        self, kind: str, name: str, inputs: Mapping[str, Any], outputs: tuple[str, ...], options: pulumi.ResourceOptions
+    ) -> None:
+        super().__init__(f"jinku:lab:{kind}", name, {**inputs, **dict.fromkeys(outputs)}, options)
+
+
+class Image(_Lab):
+    """A golden layer: Debian with the packages of a set of tiers, made once and shared by content."""
+
+    path: pulumi.Output[str]
+    digest: pulumi.Output[str]
+
+    def __init__(self, name: str, inputs: Mapping[str, Any], options: pulumi.ResourceOptions) -> None:
+        super().__init__("Image", name, inputs, ("path", "digest"), options)
+
+
+class Network(_Lab):
+    """The bridge of a zone."""
+
+    def __init__(self, name: str, inputs: Mapping[str, Any], options: pulumi.ResourceOptions) -> None:
+        super().__init__("Network", name, inputs, (), options)
+
+
+class Router(_Lab):
+    """The router of a site, with the policy between its zones."""
+
+    def __init__(self, name: str, inputs: Mapping[str, Any], options: pulumi.ResourceOptions) -> None:
+        super().__init__("Router", name, inputs, (), options)
+
+
+class Volume(_Lab):
+    """Data that outlives its host."""
+
+    def __init__(self, name: str, inputs: Mapping[str, Any], options: pulumi.ResourceOptions) -> None:
+        super().__init__("Volume", name, inputs, (), options)
+
+
+class Host(_Lab):
+    """A running host. ``ssh_host_key``: its public key, as ``ssh-ed25519 AAAA...``."""
+
+    ssh_host_key: pulumi.Output[str]
+
+    def __init__(self, name: str, inputs: Mapping[str, Any], options: pulumi.ResourceOptions) -> None:
+        super().__init__("Host", name, inputs, ("ssh_host_key",), options)
+
+
+def packages_of(role: Path) -> list[str]:
+    """Packages that a role declares in vars/packages.yml, [] when it declares none."""
+    file = role / "vars/packages.yml"
+    values = yaml.safe_load(file.read_text()) if file.exists() else None
+    return [package for value in (values or {}).values() if isinstance(value, list) for package in value]
+
+
+def _image_name(tiers: tuple[str, ...]) -> str:
+    return "-".join(("base", *sorted(tiers)))
+
+
+class LabBackend:
+    """Makes an environment's sites on this machine."""
+
+    def __init__(self, topology: Topology, places: Places) -> None:
+        self._topology, self._places = topology, places
+        self._images: dict[str, Image] = {}
+        self._base = sorted({package for role in self._every_host() for package in packages_of(role)})
+
+    @staticmethod
+    def _every_host() -> list[Path]:
+        return [*sorted((CHECKOUT / "hardening").iterdir()), CHECKOUT / "roles/enrol"]
+
+    def site(self, name: str, parent: pulumi.Resource) -> SiteResources:
+        """The provider and the site's router."""
+        provider = _Provider(parent)
+        options = pulumi.ResourceOptions(parent=parent, provider=provider)
+        lab, index = self._topology.env.lab, self._topology.sites.index(name) + _FIRST_ROUTER
+        zones = [zone for zone in self._topology.zones.values() if zone.site == name]
+        routes = [
+            {"site": other, "network": str(site.network), "network6": str(site.network6 or "")}
+            for other, site in sorted(self._topology.env.sites.items())
+            if other != name
+        ]
+        router = Router(
+            f"router-{name}",
+            {
+                "env": self._places.name,
+                "site": name,
+                "wan_address": f"{lab.wan[index]}/{lab.wan.prefixlen}",
+                "wan_address6": f"{lab.wan6[index]}/{lab.wan6.prefixlen}",
+                "link_address": f"{lab.link[index]}/{lab.link.prefixlen}",
+                "link_address6": f"{lab.link6[index]}/{lab.link6.prefixlen}",
+                "zones": [
+                    {
+                        "zone": zone.zone,
+                        "address": f"{zone.gateway}/{zone.network.prefixlen}",
+                        "address6": f"{zone.gateway6}/64" if zone.gateway6 else "",
+                    }
+                    for zone in zones
+                ],
+                "ruleset": router_ruleset(self._topology, name),
+                "routes": routes,
+            },
+            options,
+        )
+        return SiteResources(name, (provider, router))
+
+    def zone(self, networks: ZoneNetworks, site: SiteResources, parent: pulumi.Resource) -> ZoneResources:
+        """The zone's bridge."""
+        network = Network(
+            f"{networks.site}-{networks.zone}",
+            {
+                "env": self._places.name,
+                "site": networks.site,
+                "zone": networks.zone,
+                "network": str(networks.network),
+                "network6": str(networks.network6 or ""),
+            },
+            pulumi.ResourceOptions(parent=parent, provider=_provider(site)),
+        )
+        return ZoneResources(networks, site, (network,))
+
+    def _image(self, tiers: tuple[str, ...], site: SiteResources, parent: pulumi.Resource) -> Image:
+        """The image of a set of tiers, declared once a stack."""
+        name = _image_name(tiers)
+        if name not in self._images:
+            own = {package for tier in tiers for package in packages_of(CHECKOUT / "roles" / tier)}
+            self._images[name] = Image(
+                name,
+                {
+                    "name": name,
+                    "tiers": sorted(tiers),
+                    "packages": sorted({*self._base, *own}),
+                    "parts": [str(ensure_part("openbao", self._places.cache))],
+                    "suite": SUITE,
+                    "cache": str(self._places.cache),
+                },
+                pulumi.ResourceOptions(parent=site.resources[1], provider=_provider(site)),
+            )
+        return self._images[name]
+
+    def node(self, node: Node, zone: ZoneResources, parent: pulumi.Resource) -> pulumi.Output[dict[str, str]]:
+        """The node's volumes and its host."""
+        options = pulumi.ResourceOptions(parent=parent, provider=_provider(zone.site))
+        disposable = self._topology.env.disposable
+        volumes = [
+            Volume(
+                volume.name,
+                {
+                    "env": self._places.name,
+                    "site": node.site,
+                    "name": volume.name,
+                    "size_gib": volume.size_gib,
+                    "disposable": disposable,
+                },
+                pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(protect=not disposable)),
+            )
+            for volume in node.volumes
+        ]
+        networks, mirror = zone.networks, self._topology.outside["mirror"]
+        host = Host(
+            node.name,
+            {
+                "env": self._places.name,
+                "site": node.site,
+                "name": node.name,
+                "fqdn": node.fqdn,
+                "zone": node.zone,
+                "image": self._image(node.tiers, zone.site, parent).path,
+                "interface": node.interface,
+                "address": f"{node.address}/{networks.network.prefixlen}",
+                "gateway": str(networks.gateway),
+                "address6": f"{node.address6}/64" if node.address6 else "",
+                "gateway6": str(networks.gateway6 or ""),
+                "volumes": [{"name": volume.name, "mount": volume.mount} for volume in node.volumes],
+                "automation_key": ensure_automation_key(self._places),
+                "mirror": str(mirror[0].network_address),
+            },
+            pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[*zone.resources, *volumes])),
+        )
+        return pulumi.Output.all(host.ssh_host_key).apply(
+            lambda known: {"address": str(node.address), "ssh_host_key": known[0]}
+        )
+
+
+def _provider(site: SiteResources) -> pulumi.ProviderResource:
+    provider = site.resources[0]
+    assert isinstance(provider, pulumi.ProviderResource)
+    return provider
