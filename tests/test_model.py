@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model: what it accepts, what it refuses and in which words, and what it renders."""
+
+import copy
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jinku.model import InputError, Topology, load_environment
+from jinku.model.rendering import renderings
+from jinku.model.schema import SCHEMA_FILE, schema_text
+from jinku.places import CHECKOUT
+
+GOLDEN = Path(__file__).parent / "golden"
+EXAMPLES = ("lab", "small", "standard")
+LAB: dict[str, Any] = yaml.safe_load((CHECKOUT / "inventories/lab/environment.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Callable[[dict[str, Any]], list[str]]:
+    """Load the lab with changes; return the problems, file name removed."""
+
+    def load(changes: dict[str, Any]) -> list[str]:
+        file = tmp_path / "environment.yaml"
+        file.write_text(yaml.safe_dump({**copy.deepcopy(LAB), **changes}), encoding="utf-8")
+        with pytest.raises(InputError) as caught:
+            load_environment(file)
+        assert all(line.startswith(f"{file}: ") for line in caught.value.problems)
+        return [line.removeprefix(f"{file}: ") for line in caught.value.problems]
+
+    return load
+
+
+def flow(source: str, destination: str, port: int = 9999, **more: Any) -> dict[str, Any]:
+    return {"flows": [{"source": source, "destination": destination, "port": port, "en": "a test", "zh": "测试用", **more}]}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_loads_and_renders(name: str) -> None:
+    assert "inventory.json" in renderings(Topology.of(load_environment(name)))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_renderings_are_the_golden_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python tests/test_model.py` writes them anew; the diff is what a change of the model does to hosts."""
+    monkeypatch.setenv("JINKU_STATE_DIR", "/state")
+    rendered = renderings(Topology.of(load_environment(name)))
+    lying = {str(path.relative_to(GOLDEN / name)): path.read_bytes().decode() for path in (GOLDEN / name).rglob("*") if path.is_file()}
+    assert rendered.keys() == lying.keys()
+    for file, text in rendered.items():
+        assert text == lying[file], file
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text()
+
+
+@pytest.mark.skipif(not shutil.which("nft") or not shutil.which("unshare"), reason="nft is installed by `make up`")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_ruleset_is_accepted_by_nft(name: str, tmp_path: Path) -> None:
+    for file, text in renderings(Topology.of(load_environment(name))).items():
+        if file.endswith(".nft"):
+            ruleset = tmp_path / "ruleset.nft"
+            ruleset.write_text(text)
+            subprocess.run(["unshare", "--user", "--map-root-user", "--net", "nft", "--check", "--file", str(ruleset)], check=True)
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    assert problems({"profil": "small"}) == ["profil: unknown key; did you mean 'profile'?"]
+    assert problems({"crm": {"demodata": True}}) == ["crm.demodata: unknown key; did you mean 'demo_data'?"]
+
+
+def test_all_problems_are_told_at_once(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    assert len(problems({"profile": "huge", "level": 4, "name": "Lab!", "domain": "x"})) == 4
+
+
+def test_a_wrong_type_is_told(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    assert problems({"retention": {"log_days": "long"}})[0].startswith("retention.log_days: is 'long'; ")
+    assert problems({"sites": ["a"]})[0].startswith("sites: is ['a']; ")
+
+
+def test_less_than_180_days_of_logs_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    assert "180" in problems({"retention": {"log_days": 30}})[0]
+
+
+def test_a_newer_schema_is_refused_with_the_remedy(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    (line,) = problems({"schema_version": 2, "some_new_key": 1})
+    assert line.startswith("schema_version: is 2, newer than this Jinku")
+
+
+def test_an_environment_for_another_jinku_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    assert problems({"jinku": ">=9"})[0].startswith("jinku: this is Jinku ")
+    assert problems({"jinku": "soon"}) == ["jinku: 'soon' is not a version range; such as '>=0.1,<0.2'"]
+
+
+def test_overlapping_networks_are_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    sites = copy.deepcopy(LAB["sites"])
+    sites["b"]["network"] = "10.77.0.128/25"
+    assert any("overlaps" in line for line in problems({"sites": sites}))
+    assert any("lab.wan" in line and "overlaps" in line for line in problems({"lab": {"wan": "10.77.1.0/28"}}))
+
+
+def test_a_site_too_small_for_its_zones_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    sites = copy.deepcopy(LAB["sites"])
+    sites["a"]["network"] = "10.77.0.0/27"
+    assert problems({"sites": sites}) == [
+        "sites.a.network: 10.77.0.0/27 is too small for eight zones of a /29; a /26 or larger, /24 is usual"
+    ]
+
+
+def test_a_zone_too_small_for_its_nodes_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    nodes = [{"name": "crm9", "site": "a", "zone": "app", "tiers": ["crm"], "number": 31}]
+    assert "is not a host's address in 10.77.0.32/27" in problems({"nodes": nodes})[0]
+
+
+def test_a_network_with_host_bits_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    sites = copy.deepcopy(LAB["sites"])
+    sites["a"]["network"] = "10.77.0.1/24"
+    assert problems({"sites": sites})[0].startswith("sites.a.network: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        (flow("internet", "crm", 8443), "only edge:443 and edge:80"),
+        (flow("internet", "bastion", 22), "only edge:443 and edge:80"),
+        (flow("internet", "edge", 22), "only edge:443 and edge:80"),
+        (flow("internet", "edge", 443, protocol="udp"), "only edge:443 and edge:80"),
+        (flow("operators", "postgres", 5432), "operators reach the bastion's SSH only"),
+        (flow("operators", "edge", 22), "operators reach the bastion's SSH only"),
+        (flow("edge", "crm", 22), "only the bastion does"),
+        (flow("postgres", "crm"), "only vault, log, time, packages"),
+        (flow("edge", "postgres", 5432), "lets the dmz reach the data zone"),
+        (flow("crm", "internet", 443), "would open the whole Internet"),
+        (flow("crm", "nowhere"), "is no tier, node or place outside"),
+        (flow("internet", "mirror"), "neither end is a node"),
+    ],
+)
+def test_a_flow_that_breaks_an_invariant_is_refused(
+    problems: Callable[[dict[str, Any]], list[str]], changes: dict[str, Any], rule: str
+) -> None:
+    assert any(rule in line for line in problems(changes))
+
+
+@pytest.mark.parametrize(
+    "text", ['x" accept; }', "a\nb accept", "$(reboot)", "`id`", "}; flush ruleset; {", "tcp dport 22 | accept", "a;b"]
+)
+def test_text_that_tries_to_be_a_rule_is_refused(problems: Callable[[dict[str, Any]], list[str]], text: str) -> None:
+    assert problems(flow("crm", "log", en=text))[0].startswith("flows.0.en: ")
+    assert any("flows.0.source" in line for line in problems(flow(text, "log")))
+    assert problems({"outside": {"others": {text: ["10.9.9.9/32"]}}})
+
+
+def test_a_flow_of_the_operator_reaches_both_firewalls(tmp_path: Path) -> None:
+    file = tmp_path / "environment.yaml"
+    extra = {**LAB, **flow("log", "siem", 6514), "outside": {"others": {"siem": ["10.9.0.5/32"]}}}
+    file.write_text(yaml.safe_dump(extra), encoding="utf-8")
+    rendered = renderings(Topology.of(load_environment(file)))
+    assert 'ip daddr { 10.9.0.5 } tcp dport 6514 ct state new accept comment "log>siem-tcp6514"' in rendered["firewall/aud1.nft"]
+    assert "log>siem-tcp6514" in rendered["firewall/router-a.nft"]
+    assert "siem" not in rendered["firewall/crm1.nft"]
+
+
+def test_a_duty_that_nobody_has_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    operators = [*LAB["operators"][:2], {"name": "zhao-liu", "duty": "system"}]
+    assert "nobody has the duty 'security'" in problems({"operators": operators})[0]
+
+
+def test_a_shared_or_weak_key_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKxiqn6nUdMwOAF7rKMLs8uUoDoVkjSoSV5Upx1VGdVf"
+    operators = copy.deepcopy(LAB["operators"])
+    operators[0]["keys"] = [key + " one"]
+    operators[1]["keys"] = [key + " two"]
+    assert "one key is given to two people" in problems({"operators": operators})[0]
+    for weak in ("ssh-dss AAAA x", 'command="id" ' + key, "ssh-rsa AAAAB3NzaC1yc2E= short", key + "\nssh-ed25519 AAAA"):
+        operators[1]["keys"] = [weak]
+        assert "operators.1.keys.0" in problems({"operators": operators})[0]
+
+
+def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "environment.yaml"
+    file.write_text(yaml.safe_dump(LAB) + "\nlevel: 2\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the key 'level' is written twice"):
+        load_environment(file)
+
+
+def test_an_environment_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(InputError, match="one of lab, small, standard"):
+        load_environment("labb")
+
+
+if __name__ == "__main__":
+    import os
+
+    os.environ["JINKU_STATE_DIR"] = "/state"
+    for example in EXAMPLES:
+        for name, text in renderings(Topology.of(load_environment(example))).items():
+            path = GOLDEN / example / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
