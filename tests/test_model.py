@@ -37,7 +37,9 @@ def problems(tmp_path: Path) -> Callable[[dict[str, Any]], list[str]]:
 
 
 def flow(source: str, destination: str, port: int = 9999, **more: Any) -> dict[str, Any]:
-    return {"flows": [{"source": source, "destination": destination, "port": port, "en": "a test", "zh": "测试用", **more}]}
+    return {
+        "flows": [{"source": source, "destination": destination, "port": port, "en": "a test", "zh": "测试用", **more}]
+    }
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -50,7 +52,11 @@ def test_renderings_are_the_golden_ones(name: str, monkeypatch: pytest.MonkeyPat
     """`python tests/test_model.py` writes them anew; the diff is what a change of the model does to hosts."""
     monkeypatch.setenv("JINKU_STATE_DIR", "/state")
     rendered = renderings(Topology.of(load_environment(name)))
-    lying = {str(path.relative_to(GOLDEN / name)): path.read_bytes().decode() for path in (GOLDEN / name).rglob("*") if path.is_file()}
+    lying = {
+        str(path.relative_to(GOLDEN / name)): path.read_bytes().decode()
+        for path in (GOLDEN / name).rglob("*")
+        if path.is_file()
+    }
     assert rendered.keys() == lying.keys()
     for file, text in rendered.items():
         assert text == lying[file], file
@@ -67,7 +73,9 @@ def test_every_ruleset_is_accepted_by_nft(name: str, tmp_path: Path) -> None:
         if file.endswith(".nft"):
             ruleset = tmp_path / "ruleset.nft"
             ruleset.write_text(text)
-            subprocess.run(["unshare", "--user", "--map-root-user", "--net", "nft", "--check", "--file", str(ruleset)], check=True)
+            subprocess.run(
+                ["unshare", "--user", "--map-root-user", "--net", "nft", "--check", "--file", str(ruleset)], check=True
+            )
 
 
 def test_an_unknown_key_is_named_with_the_nearest_one(problems: Callable[[dict[str, Any]], list[str]]) -> None:
@@ -161,7 +169,10 @@ def test_a_flow_of_the_operator_reaches_both_firewalls(tmp_path: Path) -> None:
     extra = {**LAB, **flow("log", "siem", 6514), "outside": {"others": {"siem": ["10.9.0.5/32"]}}}
     file.write_text(yaml.safe_dump(extra), encoding="utf-8")
     rendered = renderings(Topology.of(load_environment(file)))
-    assert 'ip daddr { 10.9.0.5 } tcp dport 6514 ct state new accept comment "log>siem-tcp6514"' in rendered["firewall/aud1.nft"]
+    assert (
+        'ip daddr { 10.9.0.5 } tcp dport 6514 ct state new accept comment "log>siem-tcp6514"'
+        in rendered["firewall/aud1.nft"]
+    )
     assert "log>siem-tcp6514" in rendered["firewall/router-a.nft"]
     assert "siem" not in rendered["firewall/crm1.nft"]
 

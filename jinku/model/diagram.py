@@ -7,14 +7,46 @@ from jinku.model.environment import Zone
 from jinku.model.topology import HOSTS, TIME, Node, Topology
 
 _TITLES = {
-    "zh": {"dmz": "边界区 dmz", "app": "应用区 app", "data": "数据区 data", "security": "密钥区 security", "ops": "运维区 ops",
-           "audit": "审计区 audit", "facility": "机房区 facility", "site": "站点", "internet": "互联网", "operators": "运维人员",
-           "mirror": "软件源", "time": "时钟源", "every": "所有主机 →"},
-    "en": {"dmz": "dmz", "app": "app", "data": "data", "security": "security", "ops": "ops", "audit": "audit",
-           "facility": "facility", "site": "site", "internet": "internet", "operators": "operators", "mirror": "package mirror",
-           "time": "time", "every": "every host →"},
+    "zh": {
+        "dmz": "边界区 dmz",
+        "app": "应用区 app",
+        "data": "数据区 data",
+        "security": "密钥区 security",
+        "ops": "运维区 ops",
+        "audit": "审计区 audit",
+        "facility": "机房区 facility",
+        "site": "站点",
+        "internet": "互联网",
+        "operators": "运维人员",
+        "mirror": "软件源",
+        "time": "时钟源",
+        "every": "所有主机 →",
+    },
+    "en": {
+        "dmz": "dmz",
+        "app": "app",
+        "data": "data",
+        "security": "security",
+        "ops": "ops",
+        "audit": "audit",
+        "facility": "facility",
+        "site": "site",
+        "internet": "internet",
+        "operators": "operators",
+        "mirror": "package mirror",
+        "time": "time",
+        "every": "every host →",
+    },
 }
-_COLOURS = {"dmz": "#fde8e8", "app": "#e8f1fd", "data": "#e6f6ec", "security": "#f3e8fd", "ops": "#fff4de", "audit": "#e9ecef", "facility": "#eef7f7"}
+_COLOURS = {
+    "dmz": "#fde8e8",
+    "app": "#e8f1fd",
+    "data": "#e6f6ec",
+    "security": "#f3e8fd",
+    "ops": "#fff4de",
+    "audit": "#e9ecef",
+    "facility": "#eef7f7",
+}
 #: Left to right as requests travel; the ways in stand on the left.
 _DRAWN: tuple[Zone, ...] = ("dmz", "app", "data", "ops", "security", "audit", "facility")
 _STYLE = (
@@ -38,11 +70,17 @@ def diagram_svg(topology: Topology, language: str = "en") -> str:
     y = 20.0
     for site in topology.sites:
         y = _draw_site(topology, site, words, y, body, where) + 24
-    outside = [name for name in topology.outside if any(flow.source == name or flow.destination == name for flow in topology.flows)]
+    outside = [
+        name
+        for name in topology.outside
+        if any(name in (flow.source, flow.destination) for flow in topology.flows)
+    ]
     for index, name in enumerate(outside):
         top = 40 + index * 66
         where[name] = (150, top + 22)
-        body.append(f'<rect class="out" x="16" y="{top}" width="134" height="44" rx="8"/><text class="outtext" x="83" y="{top + 27}" text-anchor="middle">{escape(words.get(name, name))}</text>')
+        body.append(
+            f'<rect class="out" x="16" y="{top}" width="134" height="44" rx="8"/><text class="outtext" x="83" y="{top + 27}" text-anchor="middle">{escape(words.get(name, name))}</text>'
+        )
     body += _arrows(topology, where)
     every = ", ".join(dict.fromkeys(flow.service.name for flow in topology.flows if flow.source == HOSTS))
     body.append(f'<text class="small" x="16" y="{y + 4}">{escape(words["every"])} {escape(every)}</text>')
@@ -54,7 +92,14 @@ def diagram_svg(topology: Topology, language: str = "en") -> str:
     )
 
 
-def _draw_site(topology: Topology, site: str, words: dict[str, str], top: float, body: list[str], where: dict[str, tuple[float, float]]) -> float:
+def _draw_site(
+    topology: Topology,
+    site: str,
+    words: dict[str, str],
+    top: float,
+    body: list[str],
+    where: dict[str, tuple[float, float]],
+) -> float:
     zones = [zone for zone in _DRAWN if _nodes(topology, site, zone)]
     rows = [zones[start : start + 3] for start in range(0, len(zones), 3)]
     y = top + 34
@@ -64,14 +109,20 @@ def _draw_site(topology: Topology, site: str, words: dict[str, str], top: float,
         for column, zone in enumerate(row):
             x = _LEFT + 12 + column * (_ZONE_W + _ZONE_GAP - 4)
             network = topology.zones[site, zone].network
-            parts.append(f'<rect class="zone" fill="{_COLOURS[zone]}" x="{x}" y="{y}" width="{_ZONE_W - 12}" height="{height}" rx="8"/>')
-            parts.append(f'<text x="{x + 10}" y="{y + 20}">{escape(words[zone])}</text><text class="small" x="{x + _ZONE_W - 22}" y="{y + 20}" text-anchor="end">{network}</text>')
+            parts.append(
+                f'<rect class="zone" fill="{_COLOURS[zone]}" x="{x}" y="{y}" width="{_ZONE_W - 12}" height="{height}" rx="8"/>'
+            )
+            parts.append(
+                f'<text x="{x + 10}" y="{y + 20}">{escape(words[zone])}</text><text class="small" x="{x + _ZONE_W - 22}" y="{y + 20}" text-anchor="end">{network}</text>'
+            )
             where[f"{site}.{zone}"] = (x, y + 55)
             for index, node in enumerate(_nodes(topology, site, zone)):
                 _draw_node(node, x + 10, y + 30 + index * (_NODE_H + 8), parts)
         y += height + 12
     title = f"{words['site']} {site}: {topology.env.sites[site].title}"
-    body.append(f'<rect class="site" x="{_LEFT}" y="{top}" width="{_WIDTH - _LEFT - 16}" height="{y - top}" rx="10"/><text x="{_LEFT + 14}" y="{top + 23}" font-weight="bold">{escape(title)}</text>')
+    body.append(
+        f'<rect class="site" x="{_LEFT}" y="{top}" width="{_WIDTH - _LEFT - 16}" height="{y - top}" rx="10"/><text x="{_LEFT + 14}" y="{top + 23}" font-weight="bold">{escape(title)}</text>'
+    )
     body += parts
     return y
 
@@ -83,7 +134,9 @@ def _nodes(topology: Topology, site: str, zone: Zone) -> list[Node]:
 def _draw_node(node: Node, x: float, y: float, parts: list[str]) -> None:
     tiers = ", ".join(node.tiers) or "–"
     parts.append(f'<rect class="node" x="{x}" y="{y}" width="{_ZONE_W - 32}" height="{_NODE_H}" rx="6"/>')
-    parts.append(f'<text x="{x + 12}" y="{y + 21}" font-weight="bold">{escape(node.name)}</text><text x="{x + 92}" y="{y + 21}">{escape(tiers)}</text><text class="small" x="{x + 12}" y="{y + 39}">{node.address}</text>')
+    parts.append(
+        f'<text x="{x + 12}" y="{y + 21}" font-weight="bold">{escape(node.name)}</text><text x="{x + 92}" y="{y + 21}">{escape(tiers)}</text><text class="small" x="{x + 12}" y="{y + 39}">{node.address}</text>'
+    )
 
 
 def _arrows(topology: Topology, where: dict[str, tuple[float, float]]) -> list[str]:
@@ -95,8 +148,10 @@ def _arrows(topology: Topology, where: dict[str, tuple[float, float]]) -> list[s
         ends = (_end(topology, pair.source), _end(topology, pair.destination))
         if ends[0] != ends[1]:
             found.setdefault(ends, []).append(f"{pair.id}: {pair.en}")
-    return [_arrow(where[source], where[destination], source in topology.outside, "; ".join(dict.fromkeys(whys)))
-            for (source, destination), whys in found.items()]
+    return [
+        _arrow(where[source], where[destination], source in topology.outside, "; ".join(dict.fromkeys(whys)))
+        for (source, destination), whys in found.items()
+    ]
 
 
 def _end(topology: Topology, name: str) -> str:

@@ -21,21 +21,28 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,20}[a-z0-9]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
 Domain = Annotated[
-    str, StringConstraints(max_length=200, pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
+    str,
+    StringConstraints(
+        max_length=200, pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+    ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "monitor", "backup", "identity"]
 Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
 Duty = Literal["system", "audit", "security"]
 
-_KEY = re.compile(r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}( [\w@.+-]*)?$")
+_KEY = re.compile(
+    r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}( [\w@.+-]*)?$"
+)
 
 
 def _public_key(value: object) -> object:
     """Accept an OpenSSH public key line of a strong kind; refuse options, other kinds and short RSA keys."""
     if isinstance(value, str):
         if not _KEY.match(value.strip()):
-            raise ValueError("is not an OpenSSH public key of a strong kind; one line such as 'ssh-ed25519 AAAA... name'")
+            raise ValueError(
+                "is not an OpenSSH public key of a strong kind; one line such as 'ssh-ed25519 AAAA... name'"
+            )
         if value.startswith("ssh-rsa") and len(value.split()[1]) < 500:
             raise ValueError("is an RSA key shorter than 3072 bits; an ed25519 key")
         return value.strip()
@@ -112,7 +119,9 @@ class Edge(Section):
     @model_validator(mode="after")
     def _source_is_complete(self) -> Self:
         if self.certificate == "files" and not self.certificate_files:
-            raise ValueError("certificate is 'files' but certificate_files is missing; the folder with fullchain.pem and privkey.pem")
+            raise ValueError(
+                "certificate is 'files' but certificate_files is missing; the folder with fullchain.pem and privkey.pem"
+            )
         if self.certificate == "acme" and not self.acme_directory:
             raise ValueError("certificate is 'acme' but acme_directory is missing; the https URL of the ACME directory")
         return self

@@ -28,29 +28,39 @@ def node_ruleset(topology: Topology, node: Node) -> str:
     """
     incoming = _grouped(pair for pair in topology.allowed() if pair.destination == node.name)
     outgoing = _grouped(pair for pair in topology.allowed() if pair.source == node.name)
-    return _table([
-        *_chain("input", "input", [
-            'iif "lo" accept',
-            "ct state established,related accept",
-            "ct state invalid drop",
-            f"icmpv6 type {_ICMP6_NEEDED} accept",
-            f"icmp type {_ICMP4_NEEDED} accept",
-            *_rules(incoming, sources=True),
-            'limit rate 5/second burst 20 packets log prefix "jinku-in-drop " level info',
-            "counter drop",
-        ]),
-        *_chain("forward", "forward", ["counter drop"]),
-        *_chain("output", "output", [
-            'oif "lo" accept',
-            "ct state established,related accept",
-            f"icmpv6 type {_ICMP6_NEEDED} accept",
-            f"icmp type {_ICMP4_NEEDED} accept",
-            *_rules(outgoing, destinations=True),
-            'limit rate 5/second burst 20 packets log prefix "jinku-out-drop " level info',
-            # Refused at once, so that a program fails with an error and not after minutes; nothing leaves the host.
-            "counter reject with icmpx admin-prohibited",
-        ]),
-    ])
+    return _table(
+        [
+            *_chain(
+                "input",
+                "input",
+                [
+                    'iif "lo" accept',
+                    "ct state established,related accept",
+                    "ct state invalid drop",
+                    f"icmpv6 type {_ICMP6_NEEDED} accept",
+                    f"icmp type {_ICMP4_NEEDED} accept",
+                    *_rules(incoming, sources=True),
+                    'limit rate 5/second burst 20 packets log prefix "jinku-in-drop " level info',
+                    "counter drop",
+                ],
+            ),
+            *_chain("forward", "forward", ["counter drop"]),
+            *_chain(
+                "output",
+                "output",
+                [
+                    'oif "lo" accept',
+                    "ct state established,related accept",
+                    f"icmpv6 type {_ICMP6_NEEDED} accept",
+                    f"icmp type {_ICMP4_NEEDED} accept",
+                    *_rules(outgoing, destinations=True),
+                    'limit rate 5/second burst 20 packets log prefix "jinku-out-drop " level info',
+                    # Refused at once, so that a program fails with an error and not after minutes; nothing leaves the host.
+                    "counter reject with icmpx admin-prohibited",
+                ],
+            ),
+        ]
+    )
 
 
 def router_ruleset(topology: Topology, site: str) -> str:
@@ -66,26 +76,42 @@ def router_ruleset(topology: Topology, site: str) -> str:
         ends = [_place(topology, name) for name in (pair.source, pair.destination)]
         if ends[0] != ends[1] and site in {end[0] for end in ends if end}:
             crossing.append(pair)
-    return _table([
-        *_chain("prerouting", "prerouting", ["meta nfproto ipv4 fib saddr . iif oif missing counter drop",
-                "meta nfproto ipv6 ip6 saddr != fe80::/10 ip6 saddr != :: fib saddr . iif oif missing counter drop"],
-                policy="accept"),
-        *_chain("input", "input", [
-            'iif "lo" accept',
-            "ct state established,related accept",
-            f"icmpv6 type {_ICMP6_NEEDED} accept",
-            f"icmp type {_ICMP4_NEEDED} accept",
-            "counter drop",
-        ]),
-        *_chain("forward", "forward", [
-            "ct state established,related accept",
-            "ct state invalid drop",
-            "icmpv6 type { packet-too-big, destination-unreachable, time-exceeded, parameter-problem } accept",
-            f"icmp type {_ICMP4_NEEDED} accept",
-            *_rules(_grouped(crossing), sources=True, destinations=True, inside=topology.inside),
-            "counter drop",
-        ]),
-    ])
+    return _table(
+        [
+            *_chain(
+                "prerouting",
+                "prerouting",
+                [
+                    "meta nfproto ipv4 fib saddr . iif oif missing counter drop",
+                    "meta nfproto ipv6 ip6 saddr != fe80::/10 ip6 saddr != :: fib saddr . iif oif missing counter drop",
+                ],
+                policy="accept",
+            ),
+            *_chain(
+                "input",
+                "input",
+                [
+                    'iif "lo" accept',
+                    "ct state established,related accept",
+                    f"icmpv6 type {_ICMP6_NEEDED} accept",
+                    f"icmp type {_ICMP4_NEEDED} accept",
+                    "counter drop",
+                ],
+            ),
+            *_chain(
+                "forward",
+                "forward",
+                [
+                    "ct state established,related accept",
+                    "ct state invalid drop",
+                    "icmpv6 type { packet-too-big, destination-unreachable, time-exceeded, parameter-problem } accept",
+                    f"icmp type {_ICMP4_NEEDED} accept",
+                    *_rules(_grouped(crossing), sources=True, destinations=True, inside=topology.inside),
+                    "counter drop",
+                ],
+            ),
+        ]
+    )
 
 
 def _place(topology: Topology, name: str) -> tuple[str, str] | None:
@@ -106,7 +132,9 @@ class _Group:
 def _grouped(pairs: Iterable[AllowedFlow]) -> list[_Group]:
     groups: dict[tuple[str, str, int], _Group] = {}
     for pair in pairs:
-        group = groups.setdefault((pair.id, pair.protocol, pair.port), _Group(pair.id, pair.protocol, pair.port, {}, {}))
+        group = groups.setdefault(
+            (pair.id, pair.protocol, pair.port), _Group(pair.id, pair.protocol, pair.port, {}, {})
+        )
         group.sources.update(dict.fromkeys(pair.source_networks))
         group.destinations.update(dict.fromkeys(pair.destination_networks))
     return list(groups.values())
@@ -145,10 +173,20 @@ def _shown(network: Network) -> str:
 
 
 def _chain(name: str, hook: str, rules: list[str], policy: str = "drop") -> list[str]:
-    return [f"  chain {name} {{", f"    type filter hook {hook} priority filter; policy {policy};", *(f"    {rule}" for rule in rules), "  }"]
+    return [
+        f"  chain {name} {{",
+        f"    type filter hook {hook} priority filter; policy {policy};",
+        *(f"    {rule}" for rule in rules),
+        "  }",
+    ]
 
 
 def _table(chains: list[str]) -> str:
     # Declaring the table first makes the delete succeed on the first load; all of it is one transaction.
-    head = ["# Made by jinku from the environment's flows; edit environment.yaml instead.", f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
+    head = [
+        "# Made by jinku from the environment's flows; edit environment.yaml instead.",
+        f"table {TABLE}",
+        f"delete table {TABLE}",
+        f"table {TABLE} {{",
+    ]
     return "\n".join([*head, *chains, "}", ""])

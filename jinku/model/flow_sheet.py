@@ -6,7 +6,17 @@ import io
 
 from jinku.model.topology import Topology
 
-COLUMNS = ("id", "source", "source_addresses", "destination", "destination_addresses", "protocol", "port", "why_en", "why_zh")
+COLUMNS = (
+    "id",
+    "source",
+    "source_addresses",
+    "destination",
+    "destination_addresses",
+    "protocol",
+    "port",
+    "why_en",
+    "why_zh",
+)
 
 
 def flow_rows(topology: Topology) -> list[dict[str, str | int | list[str]]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from jinku.model.environment import Environment
-from jinku.model.profiles import NODES, TIER_ZONE
+from jinku.model.profiles import TIER_ZONE, specs
 from jinku.model.topology import (
     HOSTS,
     INTERNET,
@@ -73,8 +73,7 @@ def _people(env: Environment) -> Iterator[str]:
 
 
 def _names(env: Environment) -> Iterator[str]:
-    profile = [spec for spec in NODES[env.profile] if spec.site in env.sites]
-    names = Counter(spec.name for spec in (*profile, *env.nodes))
+    names = Counter(spec.name for spec in specs(env))
     for name, count in names.items():
         if count > 1:
             yield f"nodes: {name!r} is the name of {count} nodes; a name of its own for each"
@@ -106,13 +105,18 @@ def _networks(env: Environment) -> Iterator[str]:
             yield f"{field}.network6: {networks.network6} is not a /64; a /64"
         named += [(field, network) for network in (networks.network, networks.network6) if network is not None]
     if env.backend == "lab":
-        named += [("lab.wan", env.lab.wan), ("lab.wan6", env.lab.wan6), ("lab.link", env.lab.link), ("lab.link6", env.lab.link6)]
+        named += [
+            ("lab.wan", env.lab.wan),
+            ("lab.wan6", env.lab.wan6),
+            ("lab.link", env.lab.link),
+            ("lab.link6", env.lab.link6),
+        ]
     for field, network in named:
         if network.is_loopback or network.is_multicast or network.is_link_local:
             yield f"{field}: {network} is a loopback, multicast or link-local network; a private network"
     seen: set[tuple[str, str]] = set()
     for (field, network), (other_field, other) in combinations(named, 2):
-        if network.version == other.version and network.overlaps(other) and (field, other_field) not in seen:  # type: ignore[arg-type]
+        if network.version == other.version and network.overlaps(other) and (field, other_field) not in seen:
             seen.add((field, other_field))
             yield f"{field}: {network} overlaps {other} of {other_field}; networks that share no address"
 
@@ -148,7 +152,7 @@ def _flow_ends(topology: Topology) -> Iterator[str]:
             yield f"flows.{index}: neither end is a node; a flow that begins or ends at a node"
     for name, networks in topology.env.outside.others.items():
         for network in networks:
-            if any(network.version == inside.version and network.overlaps(inside) for inside in topology.inside):  # type: ignore[arg-type]
+            if any(network.version == inside.version and network.overlaps(inside) for inside in topology.inside):
                 yield f"outside.others.{name}: {network} overlaps the environment's own networks; addresses outside of it"
     for place in (OPERATORS, *topology.env.outside.others):
         for network in topology.outside[place]:
@@ -187,8 +191,10 @@ def _data_zone_may(topology: Topology, pair: AllowedFlow) -> bool:
     source, destination = topology.node(pair.source), _node(topology, pair.destination)
     if pair.id.split(">")[1] in _DATA_MAY_REACH:
         return True
-    return destination is not None and destination.zone == "data" and (
-        destination.site != source.site or bool(set(destination.tiers) & set(source.tiers))
+    return (
+        destination is not None
+        and destination.zone == "data"
+        and (destination.site != source.site or bool(set(destination.tiers) & set(source.tiers)))
     )
 
 

@@ -26,7 +26,7 @@ def inventory(topology: Topology, places: Places, generated_keys: dict[str, str]
     for tier in ALIASES:
         groups.setdefault(tier, {"hosts": []})
     shared = shared_variables(topology, places, generated_keys or {})
-    hostvars = {node.name: {**shared, **_host_variables(topology, places, node)} for node in topology.nodes}
+    hostvars = {node.name: {**shared, **_host_variables(topology, node)} for node in topology.nodes}
     return {"_meta": {"hostvars": hostvars}, "all": {"children": sorted(groups)}, **groups}
 
 
@@ -48,7 +48,9 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
             "edge": {"server_name": f"{ALIASES['edge']}.{domain}", **env.edge.model_dump(mode="json")},
         },
         "jinku_hosts": [node_variables(node) for node in topology.nodes],
-        "jinku_services": {name: {"port": service.port, "protocol": service.protocol} for name, service in SERVICES.items()},
+        "jinku_services": {
+            name: {"port": service.port, "protocol": service.protocol} for name, service in SERVICES.items()
+        },
         "jinku_names": {tier: f"{alias}.{domain}" for tier, alias in ALIASES.items()},
         "jinku_operators": [_operator(operator, generated_keys) for operator in env.operators],
         "jinku_outside": {
@@ -87,7 +89,7 @@ def node_variables(node: Node) -> dict[str, Any]:
     }
 
 
-def _host_variables(topology: Topology, places: Places, node: Node) -> dict[str, Any]:
+def _host_variables(topology: Topology, node: Node) -> dict[str, Any]:
     return {
         # The name, not the address: <state>/ssh/config holds the address, the jump and the known host key.
         "ansible_host": node.name,

@@ -33,9 +33,11 @@ class _UniqueLoader(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+        key = loader.construct_object(key_node, deep=True)
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is written twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is written twice", key_node.start_mark
+            )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -57,7 +59,9 @@ def environment_file(env: str) -> Path:
         if candidate.is_file():
             return candidate.resolve()
     known = ", ".join(sorted(path.parent.name for path in INVENTORIES.glob("*/environment.yaml")))
-    raise InputError([f"{env}: --env: no environment.yaml there; one of {known}, or the path of a folder that holds one"])
+    raise InputError(
+        [f"{env}: --env: no environment.yaml there; one of {known}, or the path of a folder that holds one"]
+    )
 
 
 def load_environment(path: Path | str) -> Environment:
@@ -70,14 +74,16 @@ def load_environment(path: Path | str) -> Environment:
     file = environment_file(str(path))
     data = _parse(file)
     if isinstance(data.get("schema_version"), int) and data["schema_version"] > SCHEMA_VERSION:
-        raise InputError([
-            f"{file}: schema_version: is {data['schema_version']}, newer than this Jinku ({jinku.__version__}) knows; "
-            f"{SCHEMA_VERSION}, or a newer Jinku"
-        ])
+        raise InputError(
+            [
+                (f"{file}: schema_version: is {data['schema_version']}, newer than this Jinku ({jinku.__version__}) knows; "
+                f"{SCHEMA_VERSION}, or a newer Jinku")
+            ]
+        )
     try:
         environment = Environment.model_validate(data)
     except ValidationError as error:
-        raise InputError([_line(file, data, detail) for detail in error.errors()]) from None
+        raise InputError([_line(file, detail) for detail in error.errors()]) from None
     problems = [*_version_problems(environment), *topology_problems(environment)]
     if problems:
         raise InputError([f"{file}: {problem}" for problem in problems])
@@ -92,7 +98,9 @@ def _parse(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
-        raise InputError([f"{file}: {where}: {getattr(error, 'problem', None) or 'not YAML'}; valid YAML 1.1"]) from None
+        raise InputError(
+            [f"{file}: {where}: {getattr(error, 'problem', None) or 'not YAML'}; valid YAML 1.1"]
+        ) from None
     if not isinstance(data, dict):
         raise InputError([f"{file}: (file): is not a mapping; keys such as 'name:' and 'sites:'"])
     return data
@@ -104,11 +112,13 @@ def _version_problems(environment: Environment) -> list[str]:
     except InvalidSpecifier:
         return [f"jinku: {environment.jinku!r} is not a version range; such as '>=0.1,<0.2'"]
     if not accepted.contains(jinku.__version__, prereleases=True):
-        return [f"jinku: this is Jinku {jinku.__version__}, the environment accepts {environment.jinku}; another Jinku, or a wider range after reading CHANGELOG.md"]
+        return [
+            f"jinku: this is Jinku {jinku.__version__}, the environment accepts {environment.jinku}; another Jinku, or a wider range after reading CHANGELOG.md"
+        ]
     return []
 
 
-def _line(file: Path, data: dict[str, Any], detail: ErrorDetails) -> str:
+def _line(file: Path, detail: ErrorDetails) -> str:
     parts = [part for part in detail["loc"] if not (isinstance(part, str) and ("[" in part or part.startswith("IPv")))]
     field = ".".join(str(part) for part in parts) or "(file)"
     kind, message, context = detail["type"], detail["msg"], detail.get("ctx", {})
@@ -136,10 +146,17 @@ def _schema_at(parts: list[Any]) -> dict[str, Any]:
     for part in parts:
         here = _resolved(here, root)
         following = here.get("items") if isinstance(part, int) else here.get("properties", {}).get(part)
-        following = following or here.get("additionalProperties") or next(iter(here.get("patternProperties", {}).values()), None)
+        following = (
+            following
+            or here.get("additionalProperties")
+            or next(iter(here.get("patternProperties", {}).values()), None)
+        )
         if not isinstance(following, dict):
             return {}
-        here = {**_resolved(following, root), **{key: value for key, value in following.items() if key == "description"}}
+        here = {
+            **_resolved(following, root),
+            **{key: value for key, value in following.items() if key == "description"},
+        }
     return _resolved(here, root)
 
 

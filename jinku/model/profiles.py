@@ -3,7 +3,7 @@
 
 from typing import NamedTuple
 
-from jinku.model.environment import Tier, Zone
+from jinku.model.environment import Environment, Tier, Zone
 
 #: A tier lives in one zone, so that a flow between tiers is a flow between zones.
 TIER_ZONE: dict[Tier, Zone] = {
@@ -63,3 +63,9 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("log2", "b", "audit", (), 4),
     ),
 }
+
+
+def specs(env: Environment) -> tuple[NodeSpec, ...]:
+    """The profile's nodes at the environment's sites, in the order of the profile, then the operator's own."""
+    extra = (NodeSpec(node.name, node.site, node.zone, node.tiers, node.number) for node in env.nodes)
+    return (*(spec for spec in NODES[env.profile] if spec.site in env.sites), *extra)

@@ -7,7 +7,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from jinku.model.environment import Environment, ExtraFlow, Tier, Zone
-from jinku.model.profiles import NODES, VOLUMES
+from jinku.model.profiles import VOLUMES, NodeSpec, specs
 
 #: Order of the zones in a site's network: explicit numbers, so that growth renumbers nobody. Part 7 is kept free.
 ZONES: dict[Zone, int] = {"dmz": 0, "app": 1, "data": 2, "security": 3, "ops": 4, "audit": 5, "facility": 6}
@@ -90,7 +90,14 @@ FLOWS = (
 )
 
 #: Names by which one tier finds another, whatever node it runs on.
-ALIASES: dict[Tier, str] = {"edge": "crm", "crm": "app", "postgres": "db", "vault": "vault", "log": "log", "bastion": "bastion"}
+ALIASES: dict[Tier, str] = {
+    "edge": "crm",
+    "crm": "app",
+    "postgres": "db",
+    "vault": "vault",
+    "log": "log",
+    "bastion": "bastion",
+}
 
 
 @dataclass(frozen=True)
@@ -201,12 +208,10 @@ class Topology:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, the profile's first, in the order of the profile."""
-        profile = [spec for spec in NODES[self.env.profile] if spec.site in self.env.sites]
-        return tuple(
-            self._node(spec.name, spec.site, spec.zone, spec.tiers, spec.number) for spec in (*profile, *self.env.nodes)
-        )
+        return tuple(self._node(spec) for spec in specs(self.env))
 
-    def _node(self, name: str, site: str, zone: Zone, tiers: tuple[Tier, ...], number: int) -> Node:
+    def _node(self, spec: NodeSpec) -> Node:
+        name, site, zone, tiers, number = spec
         networks = self.zones[site, zone]
         over = self.env.addresses.get(name)
         address = (over.address if over else None) or networks.network.network_address + number
@@ -216,7 +221,9 @@ class Topology:
         )
         aliases = tuple(f"{ALIASES[tier]}.{self.env.domain}" for tier in tiers if tier in ALIASES)
         interface = (over.interface if over else None) or "eth0"
-        return Node(name, site, zone, tiers, number, f"{name}.{self.env.domain}", aliases, address, address6, interface, volumes)
+        return Node(
+            name, site, zone, tiers, number, f"{name}.{self.env.domain}", aliases, address, address6, interface, volumes
+        )
 
     def node(self, name: str) -> Node:
         """The node of that name. :raises KeyError: there is none."""
@@ -285,7 +292,15 @@ class Topology:
                 if source != destination:
                     service = flow.service
                     yield AllowedFlow(
-                        flow.id, source, source_networks, destination, networks, service.protocol, service.port, flow.en, flow.zh
+                        flow.id,
+                        source,
+                        source_networks,
+                        destination,
+                        networks,
+                        service.protocol,
+                        service.port,
+                        flow.en,
+                        flow.zh,
                     )
 
     def _ends(self, end: str) -> Iterator[tuple[str, tuple[Network, ...]]]:
@@ -297,4 +312,3 @@ class Topology:
 
 def _host(address: Address) -> Network:
     return IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
-
