@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording testinfra backend: one long-lived channel a host, each distinct command run once a session.
+
+Tests stay plain testinfra; what they ask is kept as ``Observation`` with exit code, output, time and hash.
+"""
+
+import base64
+import hashlib
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from testinfra.backend.base import BaseBackend, CommandResult
+from testinfra.host import Host
+
+from jinku.evidence.masking import mask
+from jinku.evidence.records import Observation
+
+CONNECT_SECONDS = 5
+COMMAND_SECONDS = 20.0
+# What is kept of one output in the evidence; a longer one is cut, and the observation says so.
+KEPT_CHARACTERS = 40_000
+
+
+class Unreachable(Exception):
+    """The host did not open a channel, or the channel broke: nothing can be said about it."""
+
+
+class CommandTimeout(Exception):
+    """A command did not end in its time: nothing can be said from it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command gave: exit code, the unmasked output (bytes), and the observation that is kept of it."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    observation: Observation
+
+
+def observation_of(name: str, where: str, command: str, exit_code: int, stdout: str, stderr: str, *,
+                   ended: datetime, seconds: float) -> Observation:
+    """Mask, shorten and hash one answer. ``seconds``: how long it took; ``name``: unique in the session."""
+    kept = [mask(text)[:KEPT_CHARACTERS] for text in (stdout, stderr)]
+    return Observation(
+        id=name,
+        where=where,
+        command=mask(command),
+        exit_code=exit_code,
+        stdout=kept[0],
+        stderr=kept[1],
+        shortened=max(len(stdout), len(stderr)) > KEPT_CHARACTERS,
+        started=ended - timedelta(seconds=seconds),
+        ended=ended,
+        sha256=hashlib.sha256("".join(kept).encode()).hexdigest(),
+    )
+
+
+def far_end(*, sudo: bool) -> str:
+    """Shell command that starts ``loop.py`` from its own text; nothing is written on the host."""
+    source = base64.b64encode(files("jinku.evidence").joinpath("loop.py").read_bytes()).decode()
+    python = f"""python3 -c 'import base64;exec(base64.b64decode("{source}"))'"""
+    return f"sudo -n {python}" if sudo else python
+
+
+def over_ssh(ssh_config: Path, node: str) -> list[str]:
+    """Command line that opens a channel to ``node`` by the way in that production uses (through the bastion)."""
+    options = ["BatchMode=yes", f"ConnectTimeout={CONNECT_SECONDS}", "ServerAliveInterval=5", "ServerAliveCountMax=3",
+               "LogLevel=ERROR"]
+    flags = [word for option in options for word in ("-o", option)]
+    return ["ssh", "-F", str(ssh_config), *flags, "-T", node, far_end(sudo=True)]
+
+
+class Channel:
+    """One process that answers commands of one host, as root.
+
+    ``name``: what the observations call it. ``argv``: command line whose standard input and output speak to ``loop.py``.
+    Opening begins at once and in the background; the first command waits for it.
+    """
+
+    def __init__(self, name: str, argv: Sequence[str], open_seconds: float = CONNECT_SECONDS + 3) -> None:
+        self.name = name
+        self._asked: dict[tuple[str, str | None], Future[Answer]] = {}
+        self._waiting: dict[int, tuple[str, Future[Answer]]] = {}
+        self._lock = threading.Lock()
+        self._number = 0
+        self._open: Future[None] = Future()
+        self._process = subprocess.Popen(
+            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )
+        self._deadline = threading.Timer(open_seconds, self._process.kill)
+        self._deadline.start()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None and self._process.stderr is not None
+        for line in self._process.stdout:
+            self._deadline.cancel()
+            answer = json.loads(line)
+            if answer == "ready":
+                self._open.set_result(None)
+            else:
+                self._take(*answer)
+        self._deadline.cancel()
+        said = [line for line in self._process.stderr.read().strip().splitlines() if line.strip()]
+        gone = Unreachable(f"{self.name}: {said[-1].strip() if said else 'no answer'}")
+        if not self._open.done():
+            self._open.set_exception(gone)
+        with self._lock:
+            lost, self._waiting = self._waiting, {}
+        for _, future in lost.values():
+            future.set_exception(gone)
+
+    def _take(self, number: int, code: int | None, out: str, err: str, seconds: float) -> None:
+        with self._lock:
+            command, future = self._waiting.pop(number)
+        if code is None:
+            future.set_exception(CommandTimeout(f"{self.name}: no end after {seconds:.1f} s: {command}"))
+            return
+        stdout, stderr = base64.b64decode(out), base64.b64decode(err)
+        future.set_result(Answer(code, stdout, stderr, observation_of(
+            f"{self.name}-{number:03d}", self.name, command, code, stdout.decode(errors="replace"),
+            stderr.decode(errors="replace"), ended=datetime.now(UTC), seconds=seconds,
+        )))
+
+    def start(self, command: str, timeout: float = COMMAND_SECONDS, given: str | None = None) -> "Future[Answer]":
+        """Ask, without waiting. The same command is asked once a session; ``timeout``: seconds of running on the host."""
+        self._open.result()
+        with self._lock:
+            if (command, given) in self._asked:
+                return self._asked[command, given]
+            self._number += 1
+            future: Future[Answer] = Future()
+            self._asked[command, given] = future
+            self._waiting[self._number] = (command, future)
+            line = json.dumps([self._number, command, timeout, given])
+        try:
+            assert self._process.stdin is not None
+            with self._lock:
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
+        except OSError as error:
+            raise Unreachable(f"{self.name}: the channel broke: {error}") from error
+        return future
+
+    def prefetch(self, commands: Sequence[str]) -> None:
+        """Ask all ``commands`` in the background; an unreachable host is silently left to the tests to meet."""
+
+        def ask() -> None:
+            try:
+                for command in commands:
+                    self.start(command)
+            except Unreachable:
+                return
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    def wait_open(self) -> None:
+        """:raises Unreachable: the host could not be reached."""
+        self._open.result()
+
+    def close(self) -> None:
+        """End the far end and the process; safe to call twice."""
+        self._deadline.cancel()
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            try:
+                self._process.stdin.close()
+            except OSError:
+                pass
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class RecordingBackend(BaseBackend):
+    """testinfra's view of a channel. ``seen`` hears of each observation that a test rests on, also of a repeated one."""
+
+    NAME = "jinku"
+
+    def __init__(self, channel: Channel, seen: Callable[[Observation], None]) -> None:
+        super().__init__(channel.name)
+        self.channel = channel
+        self._seen = seen
+
+    def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:
+        """Run a shell command as root, or recall its answer.
+
+        Keyword ``timeout``: seconds (default 20); ``given``: text for its standard input.
+
+        :raises Unreachable: no channel. :raises CommandTimeout: it did not end in time.
+        """
+        text = self.get_command(command, *args)
+        answer = self.channel.start(text, kwargs.get("timeout", COMMAND_SECONDS), kwargs.get("given")).result()
+        self._seen(answer.observation)
+        return self.result(answer.exit_code, text.encode(), answer.stdout, answer.stderr)
+
+    def get_encoding(self) -> str:
+        """Every host speaks UTF-8 through the channel."""
+        return "utf-8"
+
+    def decode(self, data: bytes) -> str:
+        """Bytes that are no UTF-8 (a binary file) are shown as replacement characters."""
+        return data.decode("utf-8", errors="replace")
+
+
+def host_over(channel: Channel, seen: Callable[[Observation], None]) -> Host:
+    """A testinfra host whose commands go through ``channel`` and are recorded by ``seen``."""
+    backend = RecordingBackend(channel, seen)
+    host = Host(backend)
+    backend.set_host(host)
+    return host

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""<env>/controls.yaml: what the owner of an environment says about items that no test can judge, and what they accept.
+
+    schema_version: 1
+    items:
+      dengbao:8.1.6.1:                      # judged by a person
+        status: manual
+        verdict: conform
+        owner: Li Na
+        reason: security policy v3, approved 2026-09-01, document SEC-001
+        date: 2026-09-02
+      dengbao:8.1.1.2: {status: inherited, verdict: conform, owner: ..., reason: report of the data centre, date: ...}
+      dengbao:8.1.3.1.d: {status: not_applicable, owner: ..., reason: no radio in the room, date: ...}
+    waivers:
+      - {item: dengbao:8.1.4.1.d, object: "application:*", owner: ..., reason: ..., date: ..., until: 2027-03-31}
+
+A waiver is shown beside a finding. It never changes a verdict, and it ends with its date ``until``.
+"""
+
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from jinku.evidence.catalogue import Catalogue
+from jinku.evidence.records import Verdict, Waiver
+
+
+class DeclaredError(Exception):
+    """controls.yaml does not hold; every line of the text names file, field, what is wrong and what would be right."""
+
+
+class _Signed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: str = Field(min_length=1)
+    reason: str = Field(min_length=8)
+    date: date
+
+    def as_waiver(self, until: "date | None" = None) -> Waiver:
+        """The signature as the report shows it."""
+        end = until.isoformat() if until else None
+        return Waiver(owner=self.owner, reason=self.reason, date=self.date.isoformat(), until=end)
+
+
+class Statement(_Signed):
+    """What a person says of an item. ``inherited``: another organisation's assessment covers it."""
+
+    status: Literal["manual", "inherited", "not_applicable"]
+    verdict: Literal["conform", "partial", "nonconform"] | None = None
+
+    @model_validator(mode="after")
+    def _verdict_fits(self) -> "Statement":
+        if (self.status == "not_applicable") != (self.verdict is None):
+            raise ValueError("manual and inherited items carry a verdict, not_applicable ones none")
+        return self
+
+    @property
+    def said(self) -> Verdict:
+        """The verdict that the statement amounts to."""
+        return Verdict(self.verdict) if self.verdict else Verdict.NOT_APPLICABLE
+
+
+class WaiverEntry(_Signed):
+    """A finding that is accepted for a time. ``object``: ``class:node``, where ``*`` stands for all."""
+
+    item: str
+    object: str = "*"
+    until: date
+
+    def covers(self, item: str, thing: str, today: date) -> bool:
+        """Whether the finding on ``item`` and object ``thing`` is accepted on the day ``today``."""
+        return self.item == item and fnmatchcase(thing, self.object) and today <= self.until
+
+
+class Declared(BaseModel):
+    """The whole file; empty where an environment has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    items: dict[str, Statement] = {}
+    waivers: tuple[WaiverEntry, ...] = ()
+
+    def waiver(self, item: str, thing: str, today: date) -> Waiver | None:
+        """The waiver in force for ``item`` on object ``thing``, if there is one."""
+        for entry in self.waivers:
+            if entry.covers(item, thing, today):
+                return entry.as_waiver(entry.until)
+        return None
+
+
+def load_declared(folder: Path, catalogue: Catalogue) -> Declared:
+    """Read ``folder``/controls.yaml; an absent file declares nothing.
+
+    :raises DeclaredError: it does not parse, has unknown fields, or names an item that no catalogue holds.
+    """
+    path = folder / "controls.yaml"
+    if not path.exists():
+        return Declared()
+    try:
+        declared = Declared.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except yaml.YAMLError as error:
+        raise DeclaredError(f"{path}: {error}") from error
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, entry['loc']))}: {entry['msg']}; see jinku/evidence/declared.py"
+                 for entry in error.errors()]
+        raise DeclaredError("\n".join(lines)) from error
+    unknown = {*declared.items, *(entry.item for entry in declared.waivers)} - set(catalogue)
+    if unknown:
+        raise DeclaredError("\n".join(
+            f"{path}: {item}: no such item; an id such as dengbao:8.1.4.1.d" for item in sorted(unknown)))
+    return declared

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pytest plugin that turns plain testinfra tests into evidence.
+
+A test says which items it proves, on which objects, and from which side::
+
+    @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
+    @pytest.mark.objects("host")
+    @pytest.mark.setting                      # or: @pytest.mark.behaviour
+    def test_a_password_alone_opens_no_ssh_session(host):
+        '''A password typed over SSH would bypass the second factor.
+
+        zh: 仅凭口令不能建立 SSH 会话。
+        '''
+
+It then runs once for each object. ``JINKU_ENV`` (name or path, else ``lab``) says which environment.
+Tests marked sabotage, browser or fault change something and run only when ``-m`` asks for them.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+import jinku
+from jinku.evidence.catalogue import Catalogue, load_catalogue
+from jinku.evidence.channel import Unreachable, over_ssh
+from jinku.evidence.declared import load_declared
+from jinku.evidence.fixtures import Fixtures
+from jinku.evidence.fleet import Fleet, Notebook
+from jinku.evidence.masking import mask
+from jinku.evidence.objects import CLASSES, objects_of
+from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason, Record, Subject, Verdict
+from jinku.evidence.verdicts import judge
+from jinku.journal import commit
+from jinku.model import Topology, environment_file, load_environment
+from jinku.places import Places
+
+_MARKERS = (
+    "control(id, ...): items of the catalogues that the test proves",
+    "objects(class): class of object that it is run on: " + ", ".join(CLASSES),
+    "setting: the test looks at an effective setting",
+    "behaviour: the test tries it",
+    "sabotage: breaks the running environment, expects the tests to notice, and mends it",
+    "browser: drives a browser through the CRM",
+    "fault: makes something fail in the lab",
+)
+_ON_REQUEST = ("sabotage", "browser", "fault")
+
+
+class Hooks:
+    """Hooks of this plugin, for its own tests."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_jinku_argv(self, node: str) -> list[str] | None:
+        """Command line that opens the channel of ``node``; the default is SSH through the bastion."""
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare :class:`Hooks`."""
+    pluginmanager.add_hookspecs(Hooks)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of a check."""
+    group = parser.getgroup("jinku")
+    group.addoption("--evidence", type=Path, help="write records and verdicts (jinku/check/1) to this JSON file")
+    group.addoption("--node", action="append", default=[], help="look at this node only (may be repeated)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers and open the session's notebook."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+    check = Check(config)
+    config.pluginmanager.register(check, "jinku-check")
+    config.pluginmanager.register(Fixtures(check.topology, check.places, check.fleet, check.notebook, check.labels),
+                                  "jinku-fixtures")
+
+
+class Check:
+    """One session: the environment, its objects, the channels, and what was found."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.file = environment_file(os.environ.get("JINKU_ENV", "lab"))
+        self.topology = Topology.of(load_environment(self.file))
+        self.places = Places(self.topology.env.name)
+        self.catalogue: Catalogue = load_catalogue()
+        self.declared = load_declared(self.file.parent, self.catalogue)
+        self.objects = objects_of(self.topology)
+        self.notebook = Notebook()
+        self.fleet = Fleet(lambda node: config.hook.pytest_jinku_argv(node=node), self.notebook)
+        self.records: list[Record] = []
+        self.labels: dict[str, Label] = {}
+        self.started = datetime.now(UTC)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_jinku_argv(self, node: str) -> list[str]:
+        """Reach a node by the way in that production uses."""
+        return over_ssh(self.places.ssh_config, node)
+
+    # -- collection ----------------------------------------------------------------------------------------------
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run a control test once for each object of its class."""
+        control = metafunc.definition.get_closest_marker("control")
+        if control is None:
+            return
+        where = metafunc.definition.nodeid
+        name = self._checked(metafunc, where, [str(item) for item in control.args])
+        only = self.config.getoption("--node")
+        chosen = [thing for thing in self.objects if thing.object_class == name and (not only or thing.node in only)]
+        metafunc.parametrize("subject", chosen, ids=[thing.id for thing in chosen], indirect=True)
+
+    def _checked(self, metafunc: pytest.Metafunc, where: str, items: list[str]) -> str:
+        """The object class of a control test, after its marks were found to be whole."""
+        for item in items:
+            if item not in self.catalogue:
+                raise pytest.UsageError(f"{where}: control: {item!r} is in no catalogue; an id such as dengbao:8.1.4.1.d")
+        polarities = [name for name in ("setting", "behaviour") if metafunc.definition.get_closest_marker(name)]
+        if len(polarities) != 1 or not items:
+            raise pytest.UsageError(f"{where}: control: needs ids and one of the marks setting and behaviour")
+        objects = metafunc.definition.get_closest_marker("objects")
+        if objects is None or len(objects.args) != 1 or objects.args[0] not in CLASSES:
+            raise pytest.UsageError(f"{where}: objects: one class is missing; one of {', '.join(CLASSES)}")
+        return str(objects.args[0])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave out what changes the environment, unless ``-m`` asks for it; keep the tests of a file together."""
+        if not config.getoption("markexpr"):
+            out = [item for item in items if any(item.get_closest_marker(name) for name in _ON_REQUEST)]
+            items[:] = [item for item in items if item not in out]
+            if out:
+                config.hook.pytest_deselected(items=out)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Open the channels that the selected tests need, side by side, and ask ahead what modules say they will ask."""
+        if self.config.getoption("collectonly"):
+            return
+        nodes = {node.name for node in self.topology.nodes}
+        needed = [thing.node for item in session.items if (thing := subject_of(item)) and thing.node in nodes]
+        self.fleet.open(dict.fromkeys(needed))
+        asked = set()
+        for item in session.items:
+            thing, ahead = subject_of(item), getattr(getattr(item, "module", None), "prefetch", None)
+            if thing and ahead and thing.node in nodes and (ahead, thing.id) not in asked:
+                asked.add((ahead, thing.id))
+                self.fleet.channel(thing.node).prefetch(list(ahead(thing, self.topology)))
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """A new page for a new test."""
+        self.notebook.turn()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Make the records of a control test."""
+        report = yield
+        thing = subject_of(item)
+        if thing is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
+            self._record(item, thing, call, report)
+        return report
+
+    def _record(self, item: pytest.Item, thing: Object, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        verdict, reason = _verdict(call, report)
+        title_en, title_zh = _titles(item)
+        polarity: Polarity = "setting" if item.get_closest_marker("setting") else "behaviour"
+        control = item.get_closest_marker("control")
+        assert control is not None
+        for name in control.args:
+            self.records.append(Record(
+                item=name, object=thing.id, polarity=polarity, verdict=verdict, reason=reason,
+                test=item.nodeid.partition("[")[0], title_en=title_en, title_zh=title_zh,
+                substrate=self.fleet.substrate(thing.node), observations=self.notebook.page,
+                started=datetime.fromtimestamp(call.start, UTC), ended=datetime.fromtimestamp(call.stop, UTC),
+            ))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Close the channels; judge, and write the document."""
+        target: Path | None = self.config.getoption("--evidence")
+        if target is not None and not self.config.getoption("collectonly"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(self.result().model_dump_json(indent=1), encoding="utf-8")
+        self.fleet.close()
+
+    def result(self) -> CheckResult:
+        """Everything found so far, judged."""
+        env = self.topology.env
+        objects = tuple(thing.model_copy(update={"substrate": self.fleet.substrate(thing.node)}) for thing in self.objects)
+        pairs, items = judge(self.catalogue, env.level, objects, self.records, self.declared, date.today())
+        used = {name for record in self.records for name in record.observations}
+        if env.backend == "lab":
+            self.labels.setdefault("lab", Label(
+                en="Lab on one machine: hosts are containers, the outside world is simulated.",
+                zh="单机实验环境：主机为容器，外部网络为模拟。"))
+        return CheckResult(
+            environment=Subject(name=env.name, level=env.level, profile=env.profile, backend=env.backend,
+                                timezone=env.timezone),
+            jinku_version=jinku.__version__, commit=commit(), started=self.started, ended=datetime.now(UTC),
+            labels=tuple(self.labels.values()), unreachable=self.fleet.unreachable(), objects=objects,
+            observations=tuple(seen for name, seen in self.notebook.all.items() if name in used),
+            records=tuple(self.records), verdicts=pairs, items=items,
+        )
+
+
+def subject_of(item: pytest.Item) -> Object | None:
+    """The object that a collected test is run on; ``None`` for a test that is no evidence."""
+    callspec = getattr(item, "callspec", None)
+    found = callspec.params.get("subject") if callspec else None
+    return found if isinstance(found, Object) else None
+
+
+def _verdict(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[Verdict, Reason]:
+    """What a finished test says. Only a failed assertion in the test itself is a finding; all else is not tested."""
+    if report.passed:
+        return Verdict.CONFORM, Reason(code="proven", text="the test passed")
+    error = call.excinfo.value if call.excinfo else None
+    text = mask(" / ".join(line.strip() for line in str(error).splitlines()[:4] if line.strip()))[:600]
+    if isinstance(error, Unreachable):
+        return Verdict.NOT_TESTED, Reason(code="unreachable", text=text)
+    if report.skipped:
+        return Verdict.NOT_TESTED, Reason(code="skipped", text=text)
+    if report.when == "call" and isinstance(error, (AssertionError, pytest.fail.Exception)):
+        return Verdict.NONCONFORM, Reason(code="failed", text=text.removeprefix("AssertionError: "))
+    return Verdict.NOT_TESTED, Reason(code="error", text=f"{type(error).__name__}: {text}")
+
+
+def _titles(item: pytest.Item) -> tuple[str, str]:
+    """English and Chinese sentence of a test: the first paragraph of its docstring, and its line ``zh:``."""
+    function = getattr(item, "function", None)
+    lines = [line.strip() for line in ((function.__doc__ or "") if function else "").strip().splitlines()]
+    zh = next((line.removeprefix("zh:").strip() for line in lines if line.startswith("zh:")), "")
+    en = " ".join(_first_paragraph(lines)) or item.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+    return en, zh or en
+
+
+def _first_paragraph(lines: list[str]) -> Iterator[str]:
+    for line in lines:
+        if not line or line.startswith("zh:"):
+            return
+        yield line

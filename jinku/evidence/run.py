@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A check from outside: run the compliance tests as a process, read what they found, write the reports."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from jinku.evidence.records import CheckResult
+from jinku.evidence.report import render
+from jinku.places import CHECKOUT, Places
+
+TESTS = CHECKOUT / "compliance_tests"
+#: Name of the newest result in the folder of reports.
+RESULT = "check.json"
+
+
+class CheckError(Exception):
+    """The check could not be made at all: the tests do not collect, or a catalogue or controls.yaml does not read."""
+
+
+def run_check(places: Places, environment_dir: Path, json_path: Path | None = None, *,
+              nodes: Sequence[str] = ()) -> CheckResult:
+    """Look at a running environment, read-only.
+
+    ``environment_dir``: folder of environment.yaml. ``json_path``: where the document goes; default is a folder of its
+    own under ``places.reports``, named by the time. ``nodes``: only these, else all. An unreachable host becomes
+    ``not_tested``; the others are looked at.
+
+    :raises CheckError: with the end of pytest's output.
+    """
+    path = json_path or places.reports / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") / RESULT
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    only = [word for node in nodes for word in ("--node", node)]
+    command = [sys.executable, "-m", "pytest", str(TESTS), "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider",
+               f"--rootdir={CHECKOUT}", "--evidence", str(path.resolve()), *only]
+    environment = {**os.environ, "JINKU_ENV": str(environment_dir), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    # 0: all passed, 1: some failed; both are results. Everything else is no result (pytest's documented exit codes).
+    if done.returncode not in (0, 1) or not path.exists():
+        tail = "\n".join([*done.stdout.splitlines()[-15:], *done.stderr.splitlines()[-15:]])
+        raise CheckError(f"{TESTS}: the compliance tests did not run (exit code {done.returncode}):\n{tail}")
+    return read_result(path)
+
+
+def latest_result(places: Places) -> Path | None:
+    """The document of the newest check of this environment; ``None`` if there was none."""
+    found = sorted(places.reports.glob(f"*/{RESULT}"))
+    return found[-1] if found else None
+
+
+def read_result(path: Path) -> CheckResult:
+    """Read a ``jinku/check/1`` document.
+
+    :raises CheckError: it is no such document.
+    """
+    try:
+        return CheckResult.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CheckError(f"{path}: schema: is no document of a check ({error}); a file that `jinku check` wrote") from error
+
+
+def write_reports(result: CheckResult, folder: Path) -> dict[str, Path]:
+    """Write the report in both languages: ``{"zh": .../report.zh.html, "en": .../report.en.html}``.
+
+    Each is one self-contained file, readable by its owner only, for outputs say much about the hosts.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = {}
+    for language in ("zh", "en"):
+        path = folder / f"report.{language}.html"
+        path.write_text(render(result, language), encoding="utf-8")
+        path.chmod(0o600)
+        written[language] = path
+    return written
