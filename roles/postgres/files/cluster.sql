@@ -1,0 +1,89 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The statements that bring roles, databases and the vault's one right to what they should be. Asked in database postgres.
+-- crm_owner owns the database and cannot log in; crm logs in and acts as crm_owner; openbao may set crm's password and
+-- nothing else: a right of CREATEROLE with ADMIN OPTION would let it grant itself crm and read every customer.
+WITH
+role(name, login) AS (VALUES ('crm_owner', false), ('crm', true), ('openbao', true)),
+setting(role, dbname, entry) AS (VALUES
+    ('crm', :'database', 'role=crm_owner'),
+    ('openbao', NULL, 'log_min_error_statement=panic'), -- a failing statement would be logged with the password's verifier
+    ('postgres', NULL, 'pgaudit.log=all, -misc')),
+body(text) AS (VALUES ($body$
+BEGIN
+    IF name <> 'crm' THEN
+        RAISE EXCEPTION 'set_password: not a role whose password is rotated';
+    END IF;
+    IF verifier !~ '^SCRAM-SHA-256\$[0-9]{4,7}:[A-Za-z0-9+/=]{16,}\$[A-Za-z0-9+/=]{44}:[A-Za-z0-9+/=]{44}$' THEN
+        RAISE EXCEPTION 'set_password: not a SCRAM-SHA-256 verifier; password_authentication of the connection must be scram-sha-256';
+    END IF;
+    EXECUTE format('ALTER ROLE %I PASSWORD %L', name, verifier);
+END
+$body$)),
+open_to_all AS ( -- databases on which PUBLIC holds a right
+    SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) AS acl
+    WHERE acl.grantee = 0 GROUP BY datname),
+connects(dbname, role) AS (VALUES ('postgres', 'openbao'), (:'database', 'crm')),
+needed(step, statement) AS (
+    SELECT 1, format('CREATE ROLE %I %s NOINHERIT', name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END)
+    FROM role WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
+    UNION ALL
+    SELECT 2, format('ALTER ROLE %I %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT',
+        name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END)
+    FROM role JOIN pg_roles ON rolname = name
+    WHERE rolcanlogin <> login OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls OR rolinherit
+    UNION ALL
+    SELECT 3, format('ALTER ROLE %I NOLOGIN', rolname) -- nobody else logs in
+    FROM pg_roles WHERE rolcanlogin AND rolname <> 'postgres' AND rolname NOT IN (SELECT name FROM role)
+    UNION ALL
+    SELECT 4, 'GRANT crm_owner TO crm WITH ADMIN FALSE, INHERIT FALSE, SET TRUE'
+    WHERE NOT EXISTS (
+        SELECT FROM pg_auth_members WHERE roleid = to_regrole('crm_owner') AND member = to_regrole('crm')
+        AND set_option AND NOT inherit_option AND NOT admin_option)
+    UNION ALL
+    SELECT 5, format('REVOKE %s FROM %s', roleid::regrole, member::regrole)
+    FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = member JOIN role ON name = rolname
+    WHERE NOT (roleid IS NOT DISTINCT FROM to_regrole('crm_owner') AND rolname = 'crm')
+    UNION ALL
+    SELECT 6, format('CREATE DATABASE %I OWNER crm_owner TEMPLATE template0', :'database')
+    WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database')
+    UNION ALL
+    SELECT 7, format('ALTER DATABASE %I OWNER TO crm_owner', datname)
+    FROM pg_database WHERE datname = :'database' AND datdba IS DISTINCT FROM to_regrole('crm_owner')
+    UNION ALL
+    SELECT 8, format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM open_to_all
+    UNION ALL
+    SELECT 9, format('GRANT CONNECT ON DATABASE %I TO %I', dbname, role)
+    FROM connects JOIN pg_database ON datname = dbname JOIN pg_roles ON rolname = role
+    WHERE NOT EXISTS (
+        SELECT FROM aclexplode(datacl) AS acl WHERE acl.grantee = pg_roles.oid AND acl.privilege_type = 'CONNECT')
+    UNION ALL
+    SELECT 10, format('ALTER ROLE %I %sSET %s = %L', setting.role, 'IN DATABASE ' || quote_ident(dbname) || ' ',
+        split_part(entry, '=', 1), substr(entry, strpos(entry, '=') + 1))
+    FROM setting LEFT JOIN pg_database ON datname = dbname
+    WHERE (dbname IS NULL OR pg_database.oid IS NOT NULL) AND NOT EXISTS (
+        SELECT FROM pg_db_role_setting
+        WHERE setrole = to_regrole(setting.role) AND setdatabase = coalesce(pg_database.oid, 0) AND entry = ANY (setconfig))
+    UNION ALL
+    SELECT 11, 'CREATE SCHEMA jinku' WHERE to_regnamespace('jinku') IS NULL
+    UNION ALL
+    SELECT 12, 'GRANT USAGE ON SCHEMA jinku TO openbao'
+    WHERE to_regrole('openbao') IS NOT NULL AND NOT coalesce(has_schema_privilege('openbao', to_regnamespace('jinku'), 'USAGE'), false)
+    UNION ALL
+    SELECT 13, 'CREATE OR REPLACE FUNCTION jinku.set_password(name text, verifier text) RETURNS void LANGUAGE plpgsql '
+        || 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ' || quote_literal(text)
+    FROM body WHERE NOT EXISTS (
+        SELECT FROM pg_proc WHERE oid = to_regprocedure('jinku.set_password(text, text)') AND prosecdef AND prosrc = text
+        AND proconfig = ARRAY['search_path=pg_catalog, pg_temp'] AND proowner = 10)
+    UNION ALL
+    SELECT 14, 'REVOKE ALL ON FUNCTION jinku.set_password(text, text) FROM PUBLIC'
+    FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) AS acl
+    WHERE pg_proc.oid = to_regprocedure('jinku.set_password(text, text)') AND acl.grantee = 0
+    UNION ALL
+    SELECT 15, 'GRANT EXECUTE ON FUNCTION jinku.set_password(text, text) TO openbao'
+    WHERE NOT coalesce(has_function_privilege('openbao', to_regprocedure('jinku.set_password(text, text)'), 'EXECUTE'), false)
+    UNION ALL
+    SELECT 16, 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
+    FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) AS acl
+    WHERE nspname = 'public' AND acl.grantee = 0 GROUP BY nspname
+)
+SELECT statement || ';' FROM needed ORDER BY step, statement;
