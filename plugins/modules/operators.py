@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings a host's named operator accounts to the list: groups, accounts, memberships, and the removal of whoever left."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: operators
+short_description: Named operators with their duties
+description:
+  - Whoever is in the marking group and not on the list loses sessions and account; the home stays, closed, for the record.
+options:
+  operators: {description: Name, duty and state of each person., type: list, elements: dict, required: true}
+  duties: {description: Groups of each duty., type: dict, required: true}
+  mark: {description: Group of all operator accounts; only its members are ever removed., type: str, required: true}
+  login: {description: Group that may log in., type: str, required: true}
+  automation: {description: The automation account, which must exist., type: str, required: true}
+author: [Jinku]
+"""
+
+FIRST_PERSON = 1000
+
+
+class Accounts:
+    """The account database of the host and what has to be done to it."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module, self.done = module, list[str]()
+
+    def do(self, what: str, *command: str, may_fail: bool = False) -> None:
+        """Note a change and, outside check mode, make it."""
+        self.done.append(what)
+        if not self.module.check_mode:
+            code, out, err = self.module.run_command(list(command))
+            if code != 0 and not may_fail:
+                self.module.fail_json(msg=f"{what}: `{' '.join(command)}` ended with {code}: {(err or out).strip()}")
+
+    def ensure_group(self, name: str) -> None:
+        """Make a system group."""
+        if name not in {group.gr_name for group in grp.getgrall()}:
+            self.do(f"group {name} added", "groupadd", "--system", name)
+
+    def ensure_person(self, name: str, duty: str, groups: set[str], managed: set[str]) -> None:
+        """Make an account without a password and set which of the managed groups it is in."""
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            self.do(f"account {name} added ({duty})", "useradd", "--create-home", "--user-group", "--shell", "/bin/bash", "--comment", f"{duty} operator", name)
+            self.do(f"{name} joins {', '.join(sorted(groups))}", "usermod", "--append", "--groups", ",".join(sorted(groups)), name)
+            return
+        if found.pw_uid < FIRST_PERSON:
+            self.module.fail_json(msg=f"environment.yaml: operators: {name!r} is a system account of this host; another name")
+        self.ensure_membership(name, groups, managed)
+        self.ensure_locked(name)
+
+    def ensure_membership(self, name: str, groups: set[str], managed: set[str]) -> None:
+        """Be in `groups` and in none other of the managed ones."""
+        current = {group.gr_name for group in grp.getgrall() if name in group.gr_mem}
+        for group in sorted(groups - current):
+            self.do(f"{name} joins {group}", "gpasswd", "--add", name, group)
+        for group in sorted(current & (managed - groups)):
+            self.do(f"{name} leaves {group}", "gpasswd", "--delete", name, group)
+
+    def ensure_locked(self, name: str) -> None:
+        """Have no password: keys only."""
+        if self.has_password(name):
+            self.do(f"password of {name} locked", "usermod", "--lock", name)
+
+    @staticmethod
+    def has_password(name: str) -> bool:
+        """Tell whether a password opens the account."""
+        with open("/etc/shadow", encoding="utf-8") as stream:
+            for line in stream:
+                fields = line.split(":")
+                if fields[0] == name:
+                    return not fields[1].startswith(("!", "*"))
+        return False
+
+    def remove(self, name: str) -> None:
+        """End the sessions of a person who left, delete the account, and close the home to the next bearer of its uid."""
+        person = pwd.getpwnam(name)
+        if person.pw_uid < FIRST_PERSON:
+            return
+        self.do(f"account {name} expired", "usermod", "--expiredate", "1", name)
+        self.do(f"sessions of {name} closed", "pkill", "-KILL", "-u", str(person.pw_uid), may_fail=True)
+        self.do(f"account {name} removed", "userdel", "--force", name)
+        if not self.module.check_mode:
+            if os.path.isdir(person.pw_dir) and not os.path.islink(person.pw_dir):
+                os.chown(person.pw_dir, 0, 0)
+                os.chmod(person.pw_dir, 0o700)
+            crontab = f"/var/spool/cron/crontabs/{name}"
+            if os.path.exists(crontab):
+                os.unlink(crontab)
+
+
+def main() -> None:
+    """Compare and change; prints Ansible's result with the list of what was done."""
+    module = AnsibleModule(
+        argument_spec={
+            "operators": {"type": "list", "elements": "dict", "required": True},
+            "duties": {"type": "dict", "required": True},
+            "mark": {"type": "str", "required": True},
+            "login": {"type": "str", "required": True},
+            "automation": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    asked: dict[str, Any] = module.params
+    accounts = Accounts(module)
+    always = {asked["mark"], asked["login"]}
+    managed = always.union(*asked["duties"].values())
+    present = {one["name"]: one["duty"] for one in asked["operators"] if one["state"] == "present"}
+    for group in sorted(managed):
+        accounts.ensure_group(group)
+    for name, duty in present.items():
+        accounts.ensure_person(name, duty, always.union(asked["duties"][duty]), managed)
+    marked = {name for group in grp.getgrall() if group.gr_name == asked["mark"] for name in group.gr_mem}
+    leavers = marked | {one["name"] for one in asked["operators"] if one["state"] == "absent"}
+    existing = {person.pw_name for person in pwd.getpwall()}
+    for name in sorted((leavers & existing) - set(present) - {asked["automation"]}):
+        accounts.remove(name)
+    accounts.ensure_membership(asked["automation"], {asked["login"]}, {asked["login"]})
+    for name in ("root", asked["automation"]):
+        accounts.ensure_locked(name)
+    # As plugins/modules/tree.py does, for hardening/integrity.
+    if accounts.done and not module.check_mode and os.path.isdir("/var/lib/jinku"):
+        with open("/var/lib/jinku/changed", "a", encoding="utf-8"):
+            pass
+    after = "".join(f"{line}\n" for line in accounts.done)
+    module.exit_json(changed=bool(accounts.done), done=accounts.done, diff={"before": "", "after": after, "after_header": "accounts"})
+
+
+if __name__ == "__main__":
+    main()
