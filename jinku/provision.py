@@ -61,15 +61,20 @@ class SiteResult:
 OnStep = Callable[[Step], None]
 
 
-def passphrase_file(places: Places) -> Path:
-    """File (0600) with the passphrase that encrypts the state; made with 256 random bits when it is missing."""
-    file = places.state / "pulumi.passphrase"
+def _passphrase(places: Places) -> Path:
+    """File with the passphrase that encrypts the state."""
+    return places.state / "pulumi.passphrase"
+
+
+def _make_state(places: Places) -> None:
+    """Make the folder of the state and, with 256 random bits, its passphrase (0600), unless they are there."""
+    places.make()
+    places.pulumi.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = _passphrase(places)
     if not file.exists():
-        places.make()
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as out:
             out.write(secrets.token_urlsafe(32))
-    return file
 
 
 def engine_env(places: Places, environment: Path) -> dict[str, str]:
@@ -77,10 +82,9 @@ def engine_env(places: Places, environment: Path) -> dict[str, str]:
 
     ``environment``: folder of environment.yaml. Passphrases go by file, never by value.
     """
-    places.pulumi.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
         "PULUMI_BACKEND_URL": f"file://{places.pulumi}",
-        "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(places)),
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase(places)),
         "PULUMI_HOME": str(places.cache / "pulumi"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
@@ -230,6 +234,7 @@ def run(
     :param on_step: told of each change as it starts and ends, from several threads.
     :returns: one result a site, in the order of ``sites``; it never raises for a failed site.
     """
+    _make_state(places)
     os.environ.pop("PULUMI_CONFIG_PASSPHRASE", None)  # it would win over the file
     os.environ["JINKU_ENV"] = str(environment)  # the program runs in this process
     os.environ["PATH"] = f"{engine.parent}:{os.environ['PATH']}"  # the Automation API takes `pulumi` from PATH

@@ -112,6 +112,11 @@ def write(topology: Topology, places: Places, host_keys: Mapping[str, str]) -> N
     _replace(places.ssh_config, "\n".join(lines) + "\n")
 
 
+def is_up(places: Places) -> bool:
+    """Whether `up` has made hosts that `destroy` has not removed: the file by which they are reached is there."""
+    return places.ssh_config.exists()
+
+
 def close(topology: Topology, places: Places) -> None:
     """End the shared connections, so that none is left after `destroy` or after hosts were replaced."""
     if not places.ssh_config.exists():

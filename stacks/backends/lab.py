@@ -103,13 +103,8 @@ class LabBackend:
         """The provider and the site's router."""
         provider = _Provider(parent)
         options = pulumi.ResourceOptions(parent=parent, provider=provider)
-        lab, index = self._topology.env.lab, self._topology.sites.index(name) + _FIRST_ROUTER
+        lab, index = self._topology.env.lab, self._number(name)
         zones = [zone for zone in self._topology.zones.values() if zone.site == name]
-        routes = [
-            {"site": other, "network": str(site.network), "network6": str(site.network6 or "")}
-            for other, site in sorted(self._topology.env.sites.items())
-            if other != name
-        ]
         router = Router(
             f"router-{name}",
             {
@@ -128,11 +123,26 @@ class LabBackend:
                     for zone in zones
                 ],
                 "ruleset": router_ruleset(self._topology, name),
-                "routes": routes,
+                "routes": self._routes(name),
             },
             options,
         )
         return SiteResources(name, (provider, router))
+
+    def _number(self, site: str) -> int:
+        """Host number of a site's router on the wan and the link."""
+        return self._topology.sites.index(site) + _FIRST_ROUTER
+
+    def _routes(self, name: str) -> list[dict[str, str]]:
+        """Routes to the networks of the other sites, over the link."""
+        lab, found = self._topology.env.lab, []
+        for networks in self._topology.zones.values():
+            if networks.site != name:
+                number = self._number(networks.site)
+                found.append({"to": str(networks.network), "via": str(lab.link[number])})
+                if networks.network6:
+                    found.append({"to": str(networks.network6), "via": str(lab.link6[number])})
+        return found
 
     def zone(self, networks: ZoneNetworks, site: SiteResources, parent: pulumi.Resource) -> ZoneResources:
         """The zone's bridge."""

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one module a verb. Verbs print; what they do lives in modules that know nothing of a terminal."""
+
+import errno
+import sys
+from importlib import import_module
+
+import click
+
+import jinku
+from jinku.cli.exit_codes import EPILOG, ExitCode, Failure
+from jinku.engine import EngineError
+from jinku.lock import LockedError
+from jinku.model import InputError
+
+#: In the order of a person's work.
+VERBS = ("doctor", "init", "render", "plan", "up", "status", "nodes", "flows", "ssh", "check", "report", "destroy")
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module only when it is asked for: `jinku nodes` does not wait for Pulumi."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"jinku.cli.{cmd_name}").command
+        command.epilog = EPILOG
+        return command
+
+
+@click.group(cls=_Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(jinku.__version__)
+@click.option("--env", metavar="NAME|PATH", help="Environment, for any verb; see `jinku VERB --help`.")
+def cli(env: str | None) -> None:
+    """Jinku (金库): a private, hardened CRM on machines you control, proven control by control."""
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        code = cli.main(arguments, prog_name="jinku", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except Failure as error:
+        return _fail(str(error), error.code)
+    except InputError as error:
+        return _fail(str(error), ExitCode.USAGE)
+    except LockedError as error:
+        return _fail(str(error), ExitCode.LOCKED)
+    except EngineError as error:
+        return _fail(str(error), ExitCode.PREREQUISITE)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; the same command again finishes the work", ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return ExitCode.OK
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            where = error.filename or "state or cache folder"
+            return _fail(f"{where}: disk: {error.strerror}; free space, then the same command again", ExitCode.PREREQUISITE)
+        raise
+    return int(code) if isinstance(code, int) else ExitCode.OK
+
+
+def _fail(text: str, code: ExitCode) -> int:
+    click.echo(text, err=True)
+    return code
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script. Ends the process with one of :class:`ExitCode`."""
+    sys.exit(_run(arguments))

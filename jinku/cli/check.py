@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jinku check`: the control tests, read-only."""
+
+from pathlib import Path
+
+import click
+
+from jinku.cli import examination
+from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.progress import Progress
+from jinku.cli.selection import Selection, environment_option
+from jinku.ssh_access import is_up
+
+
+@click.command("check")
+@environment_option
+@click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Also write records and verdicts (schema jinku/check/1) to FILE.")
+@click.option("--node", "nodes", multiple=True, metavar="NODE", help="Look at this node only; may be repeated.")
+def command(env: Selection, target: Path | None, nodes: tuple[str, ...]) -> None:
+    """Run the control tests against the running environment, changing nothing on it, and write the report."""
+    known = {node.name for node in env.topology.nodes}
+    for node in nodes:
+        if node not in known:
+            raise Failure(f"--node: there is no node {node!r}; one of {', '.join(sorted(known))}", ExitCode.USAGE)
+    if not is_up(env.places):
+        raise Failure(f"{env.environment.name}: is not up; `jinku up` first", ExitCode.PREREQUISITE)
+    with Progress() as progress, progress.stage("check"):
+        code = examination.run(env, progress, nodes, target)
+    if code:
+        raise Failure(code.meaning, code)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jinku destroy`: removes an environment's hosts, networks and, where they are disposable, its data."""
+
+import shutil
+import time
+
+import click
+
+from jinku import journal, lock, ssh_access
+from jinku.cli import sites
+from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.progress import Progress
+from jinku.cli.selection import Selection, environment_option
+
+
+@click.command("destroy")
+@environment_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def command(env: Selection, yes: bool) -> None:
+    """Remove the hosts and networks of the environment, and whatever a crash left of them.
+
+    Volumes are removed only where environment.yaml says `disposable: true`; elsewhere they stay, with the keys and
+    the state that a later `up` needs to use them again. The journal and the reports stay in either case.
+    """
+    name, disposable = env.environment.name, env.environment.disposable
+    if not yes:
+        volumes = ", ".join(volume.name for volume in env.topology.volumes) or "none"
+        fate = "AND ALL DATA on its volumes" if disposable else "but not its volumes"
+        click.echo(f"This removes all hosts of the environment {name} {fate} ({volumes}).")
+        if click.prompt("Type the environment's name to go on", default="", show_default=False) != name:
+            raise Failure("not confirmed; nothing was touched", ExitCode.USAGE)
+    begun = time.monotonic()
+    with lock.hold(env.places, "destroy"), Progress() as progress:
+        ssh_access.close(env.topology, env.places)
+        with progress.stage("hosts, networks and volumes (pulumi destroy)"):
+            results = sites.run("destroy", env, progress)
+        failed = [f"site {result.site}" for result in results if result.error]
+        if not failed:
+            with progress.stage("leftovers"):
+                failed = _sweep(env, progress)
+        if not failed and disposable:
+            _forget(env)
+        seconds = time.monotonic() - begun
+        journal.write(env.places, "destroy", env.file, {"ok": not failed, "seconds": round(seconds, 1), "failed": failed})
+        kept = [volume.name for volume in env.topology.volumes] if not disposable else []
+        if kept:
+            progress.line(f"kept: the volumes {', '.join(kept)}; `disposable: true`, `jinku up` and `jinku destroy` remove them too")
+    if failed:
+        raise Failure(f"not all is gone: {', '.join(failed)}; the same command again goes on from here")
+
+
+def _sweep(env: Selection, progress: Progress) -> list[str]:
+    """Remove what Pulumi does not know of, such as what an interrupted `up` had half made. Returns what resisted."""
+    if env.environment.backend != "lab":
+        return []
+    from stacks.provider.lab import sweep
+
+    removed = sweep.sweep(env.environment.name)
+    for what in removed:
+        progress.line(f"removed {what}")
+    return []
+
+
+def _forget(env: Selection) -> None:
+    """Remove the keys, the vault's shares and the state of an environment whose data is gone."""
+    places = env.places
+    for path in (places.ssh, places.pki, places.vault, places.pulumi, places.lab, places.state / "crm"):
+        shutil.rmtree(path, ignore_errors=True)
+    (places.state / "pulumi.passphrase").unlink(missing_ok=True)

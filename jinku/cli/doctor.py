@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jinku doctor`: what this machine has and lacks."""
+
+import json
+
+import click
+
+from jinku import doctor, provision
+from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.selection import Selection, environment_option
+from jinku.cli.tables import print_table
+
+
+@click.command("doctor")
+@environment_option
+@click.option("--json", "as_json", is_flag=True, help=f"Print a document of the schema {doctor.SCHEMA}.")
+def command(env: Selection, as_json: bool) -> None:
+    """Look whether this machine can run the environment; each lack with its remedy. Changes nothing."""
+    findings = doctor.examine(env.topology, env.places)
+    if as_json:
+        document = {
+            "schema": doctor.SCHEMA,
+            "environment": env.environment.name,
+            "findings": [finding.as_json() for finding in findings],
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=1))
+    else:
+        print_table(("", "what", "found", "remedy"), [(f.level.value, f.what, f.text, f.remedy) for f in findings])
+        variables = provision.engine_env(env.places, env.folder)
+        click.echo("\nFor `pulumi` and `ansible-playbook` themselves in the checkout, in a shell:")
+        for name, value in variables.items():
+            click.echo(f"export {name}='{value}'")
+    if any(finding.level is doctor.Level.MISSING for finding in findings):
+        raise Failure("this machine lacks something; the remedies stand beside it", ExitCode.PREREQUISITE)

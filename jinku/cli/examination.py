@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the control tests, writes the reports and shows what came of them; shared by up, check and report."""
+
+import shutil
+from pathlib import Path
+
+from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.progress import Progress
+from jinku.cli.selection import Selection
+from jinku.evidence.records import CheckResult, Verdict
+from jinku.evidence.run import CheckError, latest_result, read_result, run_check, write_reports
+
+
+def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target: Path | None = None) -> ExitCode:
+    """Check the environment, changing nothing on it, and print the numbers, the findings and where the reports are.
+
+    :param nodes: look at these nodes only; all when empty.
+    :param target: also write the document ``jinku/check/1`` there.
+    :returns: OK, NOT_CONFORM or INCOMPLETE.
+    :raises Failure: the check could not be made at all.
+    """
+    step = f"control tests on {len(nodes) or len(env.topology.nodes)} hosts"
+    progress.begin(step)
+    try:
+        result = run_check(env.places, env.folder, nodes=nodes)
+    except CheckError as error:
+        raise Failure(str(error)) from None
+    progress.end(step, (result.ended - result.started).total_seconds(), f"{len(result.records)} records")
+    records = latest_result(env.places)
+    if target and records:
+        shutil.copyfile(records, target)
+    counted = result.count()
+    progress.line("items: " + ", ".join(f"{counted[verdict]} {verdict.value}" for verdict in Verdict))
+    for finding in result.findings:
+        progress.line(f"{finding.verdict.value}: {finding.item} on {finding.object}: {finding.reason.text}", "red")
+    for node, why in result.unreachable.items():
+        progress.line(f"{node}: cannot be reached: {why}", "red")
+    if records:
+        for report in write(result, env, records.parent):
+            progress.line(f"report: {report}", "bold")
+    if result.findings:
+        return ExitCode.NOT_CONFORM
+    return ExitCode.INCOMPLETE if result.broken else ExitCode.OK
+
+
+def write(result: CheckResult, env: Selection, folder: Path) -> list[Path]:
+    """Write the report in both languages into ``folder``; the language of the environment's CRM comes first."""
+    written = write_reports(result, folder)
+    first = env.environment.crm.languages[0].split("_")[0]
+    return [path for _, path in sorted(written.items(), key=lambda item: item[0] != first)]
+
+
+def read(env: Selection, records: Path | None) -> tuple[CheckResult, Path]:
+    """Read a check's document, the newest when none is named.
+
+    :raises Failure: there is none, or it is no such document.
+    """
+    source = records or latest_result(env.places)
+    if source is None:
+        raise Failure(f"{env.places.reports}: there is no check yet; `jinku check` makes one", ExitCode.USAGE)
+    try:
+        return read_result(source), source.resolve().parent
+    except CheckError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None

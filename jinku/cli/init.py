@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jinku init`: starts a new environment from a commented example."""
+
+import hashlib
+from pathlib import Path
+
+import click
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.model import InputError, load_environment
+from jinku.model.loading import INVENTORIES
+
+
+@click.command("init")
+@click.argument("name")
+@click.option("--profile", type=click.Choice(["small", "standard"]), default="small", show_default=True,
+              help="small: one host a zone; standard: redundant, level 3.")
+@click.option("--backend", type=click.Choice(["lab", "existing"]), default="lab", show_default=True,
+              help="lab: hosts on this machine; existing: hosts that are there, reached by SSH.")
+def command(name: str, profile: str, backend: str) -> None:
+    """Write a commented environment.yaml for NAME: a new folder under inventories/, or the path of a folder anywhere."""
+    folder = Path(name) if "/" in name else INVENTORIES / name
+    file = folder / "environment.yaml"
+    if file.exists():
+        raise Failure(f"{file}: (file): is there already; another name", ExitCode.USAGE)
+    template = Environment(loader=PackageLoader("jinku.cli"), undefined=StrictUndefined, trim_blocks=True,
+                           keep_trailing_newline=True, autoescape=False).get_template("environment.yaml.j2")  # noqa: S701 - YAML, and the values are checked below
+    label = folder.resolve().name
+    number = 80 + hashlib.sha256(label.encode()).digest()[0] % 160  # two labs on one machine rarely share networks
+    text = template.render(name=label, profile=profile, backend=backend, number=number)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    try:
+        load_environment(file)
+    except InputError as error:
+        if backend == "lab":  # the example is whole, so it is the name that cannot be used
+            file.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
+        todo = [line.replace(f"{file}: ", "  ") for line in error.problems]
+        click.echo(f"{file}\nTo be filled in before `jinku plan --env {name}`:\n" + "\n".join(todo))
+        return
+    click.echo(f"{file}\nNext: read it, then `jinku plan --env {name}` and `jinku up --env {name}`")

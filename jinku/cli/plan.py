@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jinku plan`: what `up` would do, and what was changed by hand."""
+
+import click
+
+from jinku import lock
+from jinku.cli import playbook, sites
+from jinku.cli.exit_codes import Failure
+from jinku.cli.preflight import preflight
+from jinku.cli.progress import Progress
+from jinku.cli.selection import Selection, environment_option
+from jinku.converge import Convergence
+from jinku.ssh_access import is_up
+
+
+@click.command("plan")
+@environment_option
+def command(env: Selection) -> None:
+    """Show what `up` would change: hosts, networks and volumes, then every file and setting on the hosts. Changes nothing."""
+    preflight(env)
+    with lock.hold(env.places, "plan"), Progress() as progress:
+        with progress.stage("hosts, networks and volumes (pulumi preview --refresh)"):
+            results = sites.run("preview", env, progress)
+            sites.announce_replacements(results, env, progress)
+        bad = [f"site {result.site}" for result in results if result.error]
+        changes = sum(result.changed for result in results)
+        if is_up(env.places):
+            with progress.stage("files and settings (ansible-playbook --check --diff)"):
+                convergence = playbook.run(env, ["--check", "--diff"], progress, verbose=False)
+                _show(convergence, progress)
+            bad += sorted({trouble.host for trouble in convergence.troubles}) or (["ansible-playbook"] if convergence.code else [])
+            changes += sum(convergence.changed.values())
+        else:
+            progress.line("no host is up yet: `jinku up` would make them and configure them all")
+        progress.line(f"{changes} changes to make" if changes else "nothing to change")
+    if bad:
+        raise Failure(f"could not be looked at in full: {', '.join(bad)}")
+
+
+def _show(convergence: Convergence, progress: Progress) -> None:
+    for change in convergence.changes:
+        where = f"{change.host}: {change.role}: {change.task}"
+        progress.line(f"{where}: {', '.join(change.paths)}" if change.paths else where, "yellow")
+        if change.diff:
+            progress.line(change.diff.rstrip())

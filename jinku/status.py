@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs right now, asked of every host by SSH: reachable, healthy, and does each declared service listen."""
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from jinku.model import Node, Topology
+from jinku.model.topology import HOSTS, SERVICES, Service
+from jinku.places import Places
+
+SCHEMA = "jinku/status/1"
+TIMEOUT_SECONDS = 15
+_CONNECT_SECONDS = 5
+
+# One round trip: the manager's state, the failed units, and the listening sockets with their ports.
+_LOOK = (
+    "systemctl is-system-running; echo ---; systemctl list-units --failed --plain --no-legend; echo ---; "
+    "ss -Hlntu | awk '{print $1, $5}'; echo ---; systemctl show --property=UserspaceTimestamp --value"
+)
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """The truth about one node. ``services``: name -> whether its port is listened on; ``system``: systemd's word for it."""
+
+    name: str
+    site: str
+    zone: str
+    tiers: tuple[str, ...]
+    reachable: bool
+    system: str
+    failed_units: tuple[str, ...]
+    services: dict[str, bool]
+    up_since: str
+    error: str
+
+    @property
+    def healthy(self) -> bool:
+        """Reachable, fully booted, no failed unit, and every declared service listens."""
+        return self.reachable and self.system == "running" and all(self.services.values())
+
+    @property
+    def state(self) -> str:
+        """In one word or sentence, for people."""
+        if not self.reachable:
+            return self.error
+        if self.system != "running":
+            return self.system
+        return "ok" if self.healthy else "service down"
+
+    def as_json(self) -> dict[str, object]:
+        """The node as it stands in a document of the schema ``jinku/status/1``."""
+        return {**asdict(self), "healthy": self.healthy}
+
+
+def services_of(topology: Topology, node: Node) -> list[Service]:
+    """Services that the node must offer because of its tiers and the flows that lead to it."""
+    reached = {(pair.protocol, pair.port) for pair in topology.allowed() if pair.destination == node.name}
+    offered = [service for service in SERVICES.values() if service.where in (HOSTS, *node.tiers)]
+    return [service for service in offered if (service.protocol, service.port) in reached]
+
+
+def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
+    """Make sense of what :data:`_LOOK` printed on a node."""
+    system, failed, sockets, since = (part.strip() for part in (output + "\n---\n---\n---\n").split("---\n")[:4])
+    listening = set()
+    for line in sockets.splitlines():
+        protocol, _, address = line.partition(" ")
+        local = address.startswith(("127.", "[::1]"))
+        if not local:
+            listening.add((protocol, address.rpartition(":")[2]))
+    services = {
+        service.name: (service.protocol, str(service.port)) in listening for service in services_of(topology, node)
+    }
+    units = tuple(line.split()[0] for line in failed.splitlines() if line.strip())
+    return NodeStatus(node.name, node.site, node.zone, node.tiers, True, system, units, services, since, "")
+
+
+def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:
+    command = ["ssh", "-F", str(places.ssh_config), "-o", f"ConnectTimeout={_CONNECT_SECONDS}", "-o", "BatchMode=yes", node.name, "--", _LOOK]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        error = f"no answer within {TIMEOUT_SECONDS} s"
+    else:
+        if done.returncode != 255:
+            return parse(topology, node, done.stdout)
+        error = (done.stderr.strip().splitlines() or ["ssh failed"])[-1]
+    silent = dict.fromkeys((service.name for service in services_of(topology, node)), False)
+    return NodeStatus(node.name, node.site, node.zone, node.tiers, False, "", (), silent, "", error)
+
+
+def look(topology: Topology, places: Places) -> list[NodeStatus]:
+    """Ask all nodes at the same time. A node that does not answer takes at most :data:`TIMEOUT_SECONDS`."""
+    with ThreadPoolExecutor(max(len(topology.nodes), 1)) as pool:
+        return list(pool.map(lambda node: _ask(topology, places, node), topology.nodes))
+
+
+def document(environment: str, nodes: list[NodeStatus]) -> str:
+    """The JSON document ``jinku/status/1``."""
+    healthy = all(node.healthy for node in nodes)
+    content = {"schema": SCHEMA, "environment": environment, "healthy": healthy, "nodes": [node.as_json() for node in nodes]}
+    return json.dumps(content, ensure_ascii=False, indent=1)
