@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes one host that host, written into its upper layer before it boots, as cloud-init would do on a cloud."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .mirror import PORT
+from .process import run
+
+if TYPE_CHECKING:
+    from .hosts import Host
+
+HOST_KEY = Path("etc/ssh/ssh_host_ed25519_key")
+
+
+def below(layers: Sequence[Path], path: Path) -> Path | None:
+    """A path as the image has it, from its uppermost layer that does."""
+    return next((layer / path for layer in layers if (layer / path).exists()), None)
+
+
+def place(upper: Path, layers: Sequence[Path], path: Path, text: str, mode: int = 0o644, owner: str = "root") -> None:
+    """Write a file into the upper layer. Folders above it get owner and mode as in the image, or root and 0755.
+
+    path: relative to the root. owner: an account of the image; the file belongs to it and its group.
+    """
+    for parent in reversed(path.parents[:-1]):
+        target = upper / parent
+        if not target.exists():
+            model = below(layers, parent)
+            target.mkdir()
+            target.chmod(model.stat().st_mode & 0o7777 if model else 0o755)
+            os.chown(target, *((model.stat().st_uid, model.stat().st_gid) if model else (0, 0)))
+    target = upper / path
+    target.unlink(missing_ok=True)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchown(descriptor, *account(layers, owner))
+        os.fchmod(descriptor, mode)
+        file.write(text)
+
+
+def account(layers: Sequence[Path], name: str) -> tuple[int, int]:
+    """uid and gid of an account of the image. Raises KeyError if there is none of that name."""
+    passwd = below(layers, Path("etc/passwd"))
+    for line in passwd.read_text().splitlines() if passwd else []:
+        fields = line.split(":")
+        if fields[0] == name:
+            return int(fields[2]), int(fields[3])
+    raise KeyError(name)
+
+
+def network_unit(host: "Host") -> str:
+    """systemd-networkd's file: static addresses, nothing learnt from the wire."""
+    lines = ["[Match]", f"Name={host.interface}", "", "[Network]", f"Address={host.address}", f"Gateway={host.gateway}"]
+    if host.address6:
+        lines += [f"Gateway={host.gateway6}"] if host.gateway6 else []
+    lines += ["DHCP=no", "IPv6AcceptRA=no", "LinkLocalAddressing=ipv6", "LLMNR=no", "MulticastDNS=no"]
+    if host.address6:
+        lines += ["", "[Address]", f"Address={host.address6}", "DuplicateAddressDetection=none"]
+    return "\n".join(lines) + "\n"
+
+
+async def write(upper: Path, layers: Sequence[Path], host: "Host", machine_id: str) -> None:
+    """Write a new host's identity: machine id (32 hexadecimal digits), name, addresses, SSH host key, ways in and out."""
+    place(upper, layers, Path("etc/machine-id"), machine_id + "\n", 0o444)
+    place(upper, layers, Path("etc/hostname"), host.name + "\n")
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    for address in (host.address, host.address6):
+        if address:
+            lines.append(f"{address.partition('/')[0]} {host.fqdn} {host.name}")
+    place(upper, layers, Path("etc/hosts"), "\n".join(lines) + "\n")
+    place(upper, layers, Path(f"etc/systemd/network/10-{host.interface}.network"), network_unit(host))
+    place(upper, layers, HOST_KEY, "", 0o600)
+    (upper / HOST_KEY).unlink()  # only its folder was wanted: ssh-keygen overwrites nothing
+    await run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{host.fqdn}", "-f", upper / HOST_KEY)
+    await write_access(upper, layers, host)
+
+
+async def write_access(upper: Path, layers: Sequence[Path], host: "Host") -> None:
+    """Write what may change in a host's life: the automation account's key and the package mirror."""
+    keys = Path("home/automation/.ssh/authorized_keys")
+    place(upper, layers, keys, host.automation_key.strip() + "\n", 0o600, "automation")
+    os.chown((upper / keys).parent, *account(layers, "automation"))
+    (upper / keys).parent.chmod(0o700)
+    text = f'Acquire::http::Proxy "{proxy(host.mirror)}";\nAcquire::https::Proxy "{proxy(host.mirror)}";\n' if host.mirror else ""
+    place(upper, layers, Path("etc/apt/apt.conf.d/80jinku-mirror"), text)
+
+
+def proxy(mirror: str) -> str:
+    """URL of the apt proxy, from its URL or its bare address."""
+    if "://" in mirror:
+        return mirror
+    return f"http://[{mirror}]:{PORT}" if ":" in mirror else f"http://{mirror}:{PORT}"
+
+
+def public_key(upper: Path) -> str:
+    """The host's public SSH key, `ssh-ed25519 AAAA...`; "" if it is gone."""
+    path = (upper / HOST_KEY).with_suffix(".pub")
+    return " ".join(path.read_text().split()[:2]) if path.exists() else ""

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Namespaces, bridges and veth pairs: the cables of the lab. Idempotent, so a half-made network is mended by doing it again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .process import LabError, in_netns, ip, run
+
+NETNS = Path("/run/netns")
+
+
+@dataclass(frozen=True)
+class Port:
+    """One veth pair: `far` (its name in the namespace `netns`; None: the controller's own) plugged into `bridge` of `switch`."""
+
+    switch: str
+    bridge: str
+    near: str
+    netns: str | None
+    far: str
+
+
+async def ensure_netns(name: str, sysctl: Sequence[str] = ()) -> None:
+    """Make a network namespace with `lo` up, and set kernel parameters (`key=value`) in it."""
+    if not await netns_alive(name):
+        (NETNS / name).unlink(missing_ok=True)
+        await run("ip", "netns", "add", name)
+    await ip(name, ["link set lo up"])
+    if sysctl:
+        await in_netns(name, "sysctl", "--quiet", "--write", *sysctl)
+
+
+async def netns_alive(name: str) -> bool:
+    """True if the namespace is there, and not only the empty file that a restart of the machine leaves."""
+    if not (NETNS / name).exists():
+        return False
+    return (await run("stat", "--file-system", "--format=%T", NETNS / name, check=False)).strip() == "nsfs"
+
+
+async def remove_netns(name: str) -> None:
+    """Remove a namespace and with it everything in it, if it is there."""
+    if await netns_alive(name):
+        await run("ip", "netns", "del", name)
+    else:
+        (NETNS / name).unlink(missing_ok=True)
+
+
+async def links(netns: str | None) -> dict[str, dict[str, object]]:
+    """Interfaces of a namespace by name, as `ip -details -json link` tells them; empty if there is no such namespace."""
+    if netns is not None and not await netns_alive(netns):
+        return {}
+    where = ["-n", netns] if netns else []
+    told = await run("ip", *where, "-details", "-json", "link", "show")
+    return {link["ifname"]: link for link in json.loads(told or "[]")}
+
+
+async def ensure_bridge(netns: str, bridge: str) -> None:
+    """Make a bridge, and plug the ports in again that were its own (their alias says so) when it was removed by hand."""
+    await ensure_netns(netns, ["net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1"])
+    # Where the module is loaded, a packet filter would see frames within a zone; it is a setting of this namespace alone.
+    bridge_filter = "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -w $f ] || echo 0 > $f; done"
+    await in_netns(netns, "sh", "-c", bridge_filter)
+    present = await links(netns)
+    lines = [] if bridge in present else [f"link add name {bridge} type bridge forward_delay 0 stp_state 0"]
+    lines.append(f"link set dev {bridge} up")
+    lines += [f"link set dev {name} master {bridge} up" for name, link in present.items() if link.get("ifalias") == f"port of {bridge}"]
+    await ip(netns, lines)
+
+
+async def remove_bridge(netns: str, bridge: str) -> None:
+    """Remove a bridge, and its namespace after the last bridge."""
+    present = await links(netns)
+    if bridge in present:
+        await ip(netns, [f"link del dev {bridge}"])
+    others = [name for name, link in present.items() if kind(link) == "bridge" and name != bridge]
+    if not others:
+        await remove_netns(netns)
+
+
+def kind(link: dict[str, object]) -> str:
+    """`bridge`, `veth`, ... of an interface as `links` tells it."""
+    info = link.get("linkinfo")
+    return str(info.get("info_kind", "")) if isinstance(info, dict) else ""
+
+
+async def ensure_port(port: Port) -> None:
+    """Make a veth pair and plug it in. Raises LabError if the bridge is missing."""
+    near = await links(port.switch)
+    if port.bridge not in near:
+        raise LabError(f"bridge {port.bridge}: not in namespace {port.switch}; the Network of that zone must be made first")
+    far = await links(port.netns)
+    if port.near not in near or port.far not in far:
+        if port.near in near:
+            await ip(port.switch, [f"link del dev {port.near}"])
+        if port.far in far:
+            await ip(port.netns, [f"link del dev {port.far}"])
+        end = f"netns {port.netns}" if port.netns else "netns 1"
+        await ip(port.switch, [f"link add name {port.near} type veth peer name {port.far} {end}"])
+    await ip(port.switch, [f'link set dev {port.near} alias "port of {port.bridge}" master {port.bridge} up'])
+    await ip(port.netns, [f"link set dev {port.far} up"])
+
+
+async def remove_port(port: Port) -> None:
+    """Remove a veth pair, if it is there."""
+    if port.near in await links(port.switch):
+        await ip(port.switch, [f"link del dev {port.near}"])
+    elif port.netns is None and port.far in await links(None):
+        await ip(None, [f"link del dev {port.far}"])
+
+
+async def connected(port: Port) -> bool:
+    """True if both ends are there and the near one is in its bridge."""
+    near = (await links(port.switch)).get(port.near)
+    return near is not None and near.get("master") == port.bridge and port.far in await links(port.netns)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One zone of one site: a bridge in the site's switch namespace."""
+
+from . import links, names
+from .process import locked
+
+
+async def ensure(env: str, site: str, zone: str) -> None:
+    """Make the bridge of a zone."""
+    async with locked(names.lab_directory(env) / f"{site}.switch.lock"):
+        await links.ensure_bridge(names.switch(env, site), names.interface(zone))
+
+
+async def present(env: str, site: str, zone: str) -> bool:
+    """True if the bridge of a zone is there."""
+    return names.interface(zone) in await links.links(names.switch(env, site))
+
+
+async def remove(env: str, site: str, zone: str) -> None:
+    """Remove the bridge of a zone; the switch namespace goes with its last bridge."""
+    async with locked(names.lab_directory(env) / f"{site}.switch.lock"):
+        await links.remove_bridge(names.switch(env, site), names.interface(zone))
