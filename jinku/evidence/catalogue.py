@@ -60,13 +60,18 @@ class Control(BaseModel):
 
 
 def _classes(testability: dict[str, Any] | str) -> tuple[str, ...]:
-    """Object classes of a testability entry; ``process`` and ``environment`` count only where they are the primary one."""
-    primary, also = (testability, []) if isinstance(testability, str) else (testability["primary"],
-                                                                             testability.get("also") or [])
+    """Object classes of a testability entry.
+
+    The catalogue's words name ways of proof. ``also`` is mostly another way for the same object (a probe for a host, a
+    host's own rules for the network); only ``crm`` there names another object that the item is demanded of, too.
+    """
+    if isinstance(testability, str):
+        primary, also = testability, list[str]()
+    else:
+        primary, also = testability["primary"], testability.get("also") or []
     if primary in UNASKED:
         return (primary,)
-    wanted = [primary, *(word for word in also if word not in UNASKED)]
-    return tuple(OBJECT_CLASS[word] for word in wanted)
+    return tuple(dict.fromkeys(OBJECT_CLASS[word] for word in (primary, *(["crm"] if "crm" in also else []))))
 
 
 def _dengbao(entry: dict[str, Any]) -> Control:

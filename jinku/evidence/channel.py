@@ -5,6 +5,7 @@ Tests stay plain testinfra; what they ask is kept as ``Observation`` with exit c
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
@@ -29,11 +30,11 @@ COMMAND_SECONDS = 20.0
 KEPT_CHARACTERS = 40_000
 
 
-class Unreachable(Exception):
+class Unreachable(Exception):  # noqa: N818 - the word of the verdicts
     """The host did not open a channel, or the channel broke: nothing can be said about it."""
 
 
-class CommandTimeout(Exception):
+class CommandTimeout(Exception):  # noqa: N818 - like subprocess.TimeoutExpired
     """A command did not end in its time: nothing can be said from it."""
 
 
@@ -75,7 +76,7 @@ def far_end(*, sudo: bool) -> str:
 def over_ssh(ssh_config: Path, node: str) -> list[str]:
     """Command line that opens a channel to ``node`` by the way in that production uses (through the bastion)."""
     options = ["BatchMode=yes", f"ConnectTimeout={CONNECT_SECONDS}", "ServerAliveInterval=5", "ServerAliveCountMax=3",
-               "LogLevel=ERROR"]
+               "LogLevel=ERROR", "ControlMaster=no"]
     flags = [word for option in options for word in ("-o", option)]
     return ["ssh", "-F", str(ssh_config), *flags, "-T", node, far_end(sudo=True)]
 
@@ -98,13 +99,14 @@ class Channel:
             list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )
+        self._in, self._out, self._err = cast("tuple[IO[str], IO[str], IO[str]]", (
+            self._process.stdin, self._process.stdout, self._process.stderr))
         self._deadline = threading.Timer(open_seconds, self._process.kill)
         self._deadline.start()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None and self._process.stderr is not None
-        for line in self._process.stdout:
+        for line in self._out:
             self._deadline.cancel()
             answer = json.loads(line)
             if answer == "ready":
@@ -112,7 +114,7 @@ class Channel:
             else:
                 self._take(*answer)
         self._deadline.cancel()
-        said = [line for line in self._process.stderr.read().strip().splitlines() if line.strip()]
+        said = [line for line in self._err.read().strip().splitlines() if line.strip()]
         gone = Unreachable(f"{self.name}: {said[-1].strip() if said else 'no answer'}")
         if not self._open.done():
             self._open.set_exception(gone)
@@ -145,10 +147,9 @@ class Channel:
             self._waiting[self._number] = (command, future)
             line = json.dumps([self._number, command, timeout, given])
         try:
-            assert self._process.stdin is not None
             with self._lock:
-                self._process.stdin.write(line + "\n")
-                self._process.stdin.flush()
+                self._in.write(line + "\n")
+                self._in.flush()
         except OSError as error:
             raise Unreachable(f"{self.name}: the channel broke: {error}") from error
         return future
@@ -172,11 +173,8 @@ class Channel:
     def close(self) -> None:
         """End the far end and the process; safe to call twice."""
         self._deadline.cancel()
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
-                self._process.stdin.close()
-            except OSError:
-                pass
+        with contextlib.suppress(OSError):
+            self._in.close()
         try:
             self._process.wait(2)
         except subprocess.TimeoutExpired:
@@ -184,7 +182,7 @@ class Channel:
             self._process.wait()
 
 
-class RecordingBackend(BaseBackend):
+class RecordingBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
     """testinfra's view of a channel. ``seen`` hears of each observation that a test rests on, also of a repeated one."""
 
     NAME = "jinku"

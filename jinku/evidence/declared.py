@@ -17,7 +17,7 @@
 A waiver is shown beside a finding. It never changes a verdict, and it ends with its date ``until``.
 """
 
-from datetime import date
+import datetime as dt
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -38,9 +38,9 @@ class _Signed(BaseModel):
 
     owner: str = Field(min_length=1)
     reason: str = Field(min_length=8)
-    date: date
+    date: dt.date
 
-    def as_waiver(self, until: "date | None" = None) -> Waiver:
+    def as_waiver(self, until: dt.date | None = None) -> Waiver:
         """The signature as the report shows it."""
         end = until.isoformat() if until else None
         return Waiver(owner=self.owner, reason=self.reason, date=self.date.isoformat(), until=end)
@@ -69,9 +69,9 @@ class WaiverEntry(_Signed):
 
     item: str
     object: str = "*"
-    until: date
+    until: dt.date
 
-    def covers(self, item: str, thing: str, today: date) -> bool:
+    def covers(self, item: str, thing: str, today: dt.date) -> bool:
         """Whether the finding on ``item`` and object ``thing`` is accepted on the day ``today``."""
         return self.item == item and fnmatchcase(thing, self.object) and today <= self.until
 
@@ -85,7 +85,7 @@ class Declared(BaseModel):
     items: dict[str, Statement] = {}
     waivers: tuple[WaiverEntry, ...] = ()
 
-    def waiver(self, item: str, thing: str, today: date) -> Waiver | None:
+    def waiver(self, item: str, thing: str, today: dt.date) -> Waiver | None:
         """The waiver in force for ``item`` on object ``thing``, if there is one."""
         for entry in self.waivers:
             if entry.covers(item, thing, today):

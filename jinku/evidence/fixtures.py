@@ -45,8 +45,9 @@ class Fixtures:
 
     @pytest.fixture
     def host(self, subject: Object | None) -> Host:
-        """testinfra host of the object's node, as root, over the recording channel."""
-        assert subject is not None, "the fixture host needs the mark objects"
+        """Testinfra host of the object's node, as root, over the recording channel."""
+        if subject is None:
+            raise pytest.UsageError("the fixture host needs the marks control and objects")
         return self._fleet.host(subject.node)
 
     @pytest.fixture

@@ -76,7 +76,7 @@ class Fleet:
             self.channel(name).prefetch(["systemd-detect-virt"])
 
     def host(self, name: str) -> Host:
-        """testinfra's view of a node, or of the ``controller``.
+        """Testinfra's view of a node, or of the ``controller``.
 
         :raises Unreachable: the node does not answer.
         """

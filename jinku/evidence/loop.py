@@ -39,7 +39,7 @@ def run(number: int, command: str, timeout: float, given: "str | None") -> None:
         cwd="/",
         start_new_session=True,
     )
-    code: "int | None"
+    code: int | None
     try:
         out, err = process.communicate(None if given is None else given.encode(), timeout)
         code = process.returncode

@@ -18,8 +18,10 @@ Tests marked sabotage, browser or fault change something and run only when ``-m`
 
 import os
 from collections.abc import Generator, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -39,7 +41,7 @@ from jinku.places import Places
 
 _MARKERS = (
     "control(id, ...): items of the catalogues that the test proves",
-    "objects(class): class of object that it is run on: " + ", ".join(CLASSES),
+    "objects(class, ...): classes of object that it is run on: " + ", ".join(CLASSES),
     "setting: the test looks at an effective setting",
     "behaviour: the test tries it",
     "sabotage: breaks the running environment, expects the tests to notice, and mends it",
@@ -109,13 +111,13 @@ class Check:
         if control is None:
             return
         where = metafunc.definition.nodeid
-        name = self._checked(metafunc, where, [str(item) for item in control.args])
+        names = self._checked(metafunc, where, [str(item) for item in control.args])
         only = self.config.getoption("--node")
-        chosen = [thing for thing in self.objects if thing.object_class == name and (not only or thing.node in only)]
+        chosen = [thing for thing in self.objects if thing.object_class in names and (not only or thing.node in only)]
         metafunc.parametrize("subject", chosen, ids=[thing.id for thing in chosen], indirect=True)
 
-    def _checked(self, metafunc: pytest.Metafunc, where: str, items: list[str]) -> str:
-        """The object class of a control test, after its marks were found to be whole."""
+    def _checked(self, metafunc: pytest.Metafunc, where: str, items: list[str]) -> tuple[str, ...]:
+        """The object classes of a control test, after its marks were found to be whole."""
         for item in items:
             if item not in self.catalogue:
                 raise pytest.UsageError(f"{where}: control: {item!r} is in no catalogue; an id such as dengbao:8.1.4.1.d")
@@ -123,9 +125,9 @@ class Check:
         if len(polarities) != 1 or not items:
             raise pytest.UsageError(f"{where}: control: needs ids and one of the marks setting and behaviour")
         objects = metafunc.definition.get_closest_marker("objects")
-        if objects is None or len(objects.args) != 1 or objects.args[0] not in CLASSES:
-            raise pytest.UsageError(f"{where}: objects: one class is missing; one of {', '.join(CLASSES)}")
-        return str(objects.args[0])
+        if objects is None or not objects.args or not set(objects.args) <= set(CLASSES):
+            raise pytest.UsageError(f"{where}: objects: no class or an unknown one; of {', '.join(CLASSES)}")
+        return tuple(objects.args)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -152,7 +154,7 @@ class Check:
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+    def pytest_runtest_setup(self) -> None:
         """A new page for a new test."""
         self.notebook.turn()
 
@@ -171,9 +173,7 @@ class Check:
         verdict, reason = _verdict(call, report)
         title_en, title_zh = _titles(item)
         polarity: Polarity = "setting" if item.get_closest_marker("setting") else "behaviour"
-        control = item.get_closest_marker("control")
-        assert control is not None
-        for name in control.args:
+        for name in cast("pytest.Mark", item.get_closest_marker("control")).args:
             self.records.append(Record(
                 item=name, object=thing.id, polarity=polarity, verdict=verdict, reason=reason,
                 test=item.nodeid.partition("[")[0], title_en=title_en, title_zh=title_zh,
@@ -181,7 +181,7 @@ class Check:
                 started=datetime.fromtimestamp(call.start, UTC), ended=datetime.fromtimestamp(call.stop, UTC),
             ))
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self) -> None:
         """Close the channels; judge, and write the document."""
         target: Path | None = self.config.getoption("--evidence")
         if target is not None and not self.config.getoption("collectonly"):
@@ -193,7 +193,7 @@ class Check:
         """Everything found so far, judged."""
         env = self.topology.env
         objects = tuple(thing.model_copy(update={"substrate": self.fleet.substrate(thing.node)}) for thing in self.objects)
-        pairs, items = judge(self.catalogue, env.level, objects, self.records, self.declared, date.today())
+        pairs, items = judge(self.catalogue, env.level, objects, self.records, self.declared, self.started.date())
         used = {name for record in self.records for name in record.observations}
         if env.backend == "lab":
             self.labels.setdefault("lab", Label(
@@ -221,14 +221,21 @@ def _verdict(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[Ve
     if report.passed:
         return Verdict.CONFORM, Reason(code="proven", text="the test passed")
     error = call.excinfo.value if call.excinfo else None
-    text = mask(" / ".join(line.strip() for line in str(error).splitlines()[:4] if line.strip()))[:600]
+    text = mask(_told(str(error)))
     if isinstance(error, Unreachable):
         return Verdict.NOT_TESTED, Reason(code="unreachable", text=text)
     if report.skipped:
         return Verdict.NOT_TESTED, Reason(code="skipped", text=text)
     if report.when == "call" and isinstance(error, (AssertionError, pytest.fail.Exception)):
-        return Verdict.NONCONFORM, Reason(code="failed", text=text.removeprefix("AssertionError: "))
+        return Verdict.NONCONFORM, Reason(code="failed", text=text)
     return Verdict.NOT_TESTED, Reason(code="error", text=f"{type(error).__name__}: {text}")
+
+
+def _told(message: str) -> str:
+    """What an error says, in one line: a test's own words without pytest's explanation of the expression below them."""
+    lines = [line.strip() for line in message.removeprefix("AssertionError: ").splitlines() if line.strip()]
+    own = list(takewhile(lambda line: not line.startswith("assert "), lines))
+    return " / ".join((own or lines)[:4])[:600]
 
 
 def _titles(item: pytest.Item) -> tuple[str, str]:

@@ -7,8 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA = "jinku/check/1"
-
 Polarity = Literal["setting", "behaviour"]
 Substrate = Literal["simulated", "container", "vm", "hardware", "unknown"]
 
@@ -143,7 +141,7 @@ class Subject(_Frozen):
 class CheckResult(_Frozen):
     """Everything that one check found out: the document ``jinku/check/1``."""
 
-    schema_: Literal["jinku/check/1"] = SCHEMA
+    schema_: Literal["jinku/check/1"] = "jinku/check/1"
     environment: Subject
     jinku_version: str
     commit: str

@@ -1,9 +1,150 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report for people; a stub until the template stands."""
+"""The report for people: one HTML page in one language, with everything in it; it prints and needs no script."""
 
-from jinku.evidence.records import CheckResult
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jinku.evidence.catalogue import Catalogue, Control, load_catalogue
+from jinku.evidence.records import CheckResult, ItemVerdict, Object, ObjectVerdict, Observation, Record, Verdict
+from jinku.evidence.verdicts import conformity_rate
+from jinku.evidence.wording import words
+
+# What is shown of one output; the JSON document has more.
+_SHOWN_CHARACTERS = 3000
+_SHOWN_LINES = 45
+
+#: Order in which verdicts are told.
+VERDICTS = (Verdict.CONFORM, Verdict.PARTIAL, Verdict.NONCONFORM, Verdict.NOT_APPLICABLE, Verdict.NOT_TESTED)
+
+
+@dataclass(frozen=True)
+class ShownObservation:
+    """An observation in the page; ``first``: its output stands here, else a link leads to where it stands."""
+
+    seen: Observation
+    first: bool
+    text: str
+    cut: bool
+
+
+@dataclass(frozen=True)
+class ShownRecord:
+    """A record with its observations."""
+
+    record: Record
+    observations: list[ShownObservation]
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """An item on an object with its records."""
+
+    pair: ObjectVerdict
+    records: list[ShownRecord]
+
+
+@dataclass(frozen=True)
+class ShownItem:
+    """An item with all its objects."""
+
+    control: Control
+    item: ItemVerdict
+    pairs: list[ShownPair]
+
+
+@dataclass
+class ShownFramework:
+    """A framework's items that were looked at, by family, and those that were not, by family."""
+
+    id: str
+    looked_at: dict[str, list[ShownItem]] = field(default_factory=lambda: defaultdict(list))
+    silent: dict[str, list[ShownItem]] = field(default_factory=lambda: defaultdict(list))
+
+
+class _Page:
+    """Arranges a result for one language."""
+
+    def __init__(self, result: CheckResult, language: str, catalogue: Catalogue) -> None:
+        self._observations = {seen.id: seen for seen in result.observations}
+        self._shown: set[str] = set()
+        self._language = language
+        self._catalogue = catalogue
+        self._records: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in result.records:
+            self._records[record.item, record.object].append(record)
+        self._pairs: dict[str, list[ObjectVerdict]] = defaultdict(list)
+        for pair in result.verdicts:
+            self._pairs[pair.item].append(pair)
+
+    def frameworks(self, items: Iterable[ItemVerdict]) -> list[ShownFramework]:
+        """All frameworks in the order of the catalogue; outputs stand at their first mention in this order."""
+        found: dict[str, ShownFramework] = {}
+        for item in items:
+            control = self._catalogue[item.item]
+            framework = found.setdefault(control.framework, ShownFramework(control.framework))
+            family = getattr(control.family, self._language)
+            shown = ShownItem(control, item, [self._pair(pair) for pair in self._pairs[item.item]])
+            touched = any(pair.records for pair in shown.pairs)
+            (framework.looked_at if touched else framework.silent)[family].append(shown)
+        return list(found.values())
+
+    def _pair(self, pair: ObjectVerdict) -> ShownPair:
+        records = sorted(self._records[pair.item, pair.object], key=lambda record: record.polarity != "setting")
+        return ShownPair(pair, [
+            ShownRecord(record, [self._observation(self._observations[name]) for name in record.observations])
+            for record in records
+        ])
+
+    def _observation(self, seen: Observation) -> ShownObservation:
+        first = seen.id not in self._shown
+        self._shown.add(seen.id)
+        whole = "\n".join(part.rstrip("\n") for part in (seen.stdout, seen.stderr) if part.strip())
+        text = "\n".join(whole[:_SHOWN_CHARACTERS].splitlines()[:_SHOWN_LINES])
+        return ShownObservation(seen, first, text if first else "", cut=seen.shortened or len(text) < len(whole))
+
+
+def _columns(result: CheckResult) -> list[Object]:
+    """Objects that some record speaks of, in the order of the objects."""
+    touched = {record.object for record in result.records}
+    return [thing for thing in result.objects if thing.id in touched]
 
 
 def render(result: CheckResult, language: str) -> str:
-    """One self-contained HTML page."""
-    return f"<html lang={language}>{result.environment.name}</html>"
+    """The report of ``result`` as one self-contained HTML page.
+
+    ``language``: ``zh`` or ``en``; times are shown in the environment's zone.
+    """
+    zone = ZoneInfo(result.environment.timezone)
+    catalogue = load_catalogue()
+    word = words(language)
+
+    def clock(moment: datetime, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
+        return moment.astimezone(zone).strftime(pattern)
+
+    def said(pair: ItemVerdict | ObjectVerdict) -> str:
+        """The reason in the reader's language; what a test or a person wrote stays in their words."""
+        told = word[f"r_{pair.reason.code}"]
+        own_words = pair.reason.code in ("failed", "mixed", "declared", "error", "skipped", "unreachable")
+        return f"{told}: {pair.reason.text}" if own_words else told
+
+    environment = Environment(loader=PackageLoader("jinku.evidence"), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    dengbao = [item for item in result.items if item.item.startswith("dengbao:")]
+    pairs = [pair for pair in result.verdicts if pair.item.startswith("dengbao:")]
+    findings = [pair for pair in result.verdicts if pair.verdict in (Verdict.NONCONFORM, Verdict.PARTIAL)]
+    return environment.get_template("report.html.j2").render(
+        result=result, language=language, word=word, clock=clock, said=said, verdicts=VERDICTS, catalogue=catalogue,
+        frameworks=_Page(result, language, catalogue).frameworks(result.items), columns=_columns(result),
+        counts={verdict: sum(item.verdict is verdict for item in dengbao) for verdict in VERDICTS},
+        pair_counts={verdict: sum(pair.verdict is verdict for pair in pairs) for verdict in VERDICTS},
+        by_object={(pair.item, pair.object): pair for pair in result.verdicts}, total=len(dengbao), findings=findings,
+        waived=[pair for pair in result.verdicts if pair.waiver], rate=conformity_rate(dengbao),
+        declared=[item for item in result.items if item.declared_by], tests=len({r.test + r.object for r in result.records}),
+        took=(result.ended - result.started).total_seconds(), zone=result.environment.timezone,
+        nodes=len({thing.node for thing in result.objects if thing.object_class == "host"}),
+    )

@@ -42,7 +42,7 @@ def judge_pair(control: Control, records: Sequence[Record]) -> tuple[Verdict, Re
     return Verdict.CONFORM, Reason(code="proven", text="proven by setting and by behaviour")
 
 
-def judge_item(control: Control, pairs: Sequence[ObjectVerdict]) -> tuple[Verdict, Reason]:
+def judge_item(pairs: Sequence[ObjectVerdict]) -> tuple[Verdict, Reason]:
     """Verdict of one item over its objects: findings first, then what was not looked at, then conform."""
     found = [pair for pair in pairs if pair.verdict in (Verdict.NONCONFORM, Verdict.PARTIAL)]
     silent = [pair for pair in pairs if pair.verdict is Verdict.NOT_TESTED]
@@ -102,26 +102,24 @@ def judge(catalogue: Catalogue, level: int, objects: Sequence[Object], records: 
 def _pairs_of(control: Control, objects: Sequence[Object], found: dict[str, list[Record]], declared: Declared,
               today: date) -> list[ObjectVerdict]:
     looked_at = {thing.partition(":")[0] for thing in found}
-    pairs = []
+    pairs: dict[str, ObjectVerdict] = {}
     for thing in dict.fromkeys([*found, *_expected(control, objects)]):
         name = thing.partition(":")[0]
+        shown, verdict = thing, Verdict.NOT_TESTED
         if thing in found:
             verdict, reason = judge_pair(control, found[thing])
         elif name in looked_at:
-            verdict, reason = Verdict.NOT_TESTED, Reason(code="not_run", text="left out of this run")
+            reason = Reason(code="not_run", text="left out of this run")
         else:
-            thing, verdict = f"{name}:*", Verdict.NOT_TESTED
-            reason = Reason(code="no_test", text=f"no test of this item looks at {name} objects")
-        if any(pair.object == thing for pair in pairs):
-            continue
-        waiver = None if verdict is Verdict.CONFORM else declared.waiver(control.id, thing, today)
-        pairs.append(ObjectVerdict(item=control.id, object=thing, verdict=verdict, reason=reason, waiver=waiver))
-    return pairs
+            shown, reason = f"{name}:*", Reason(code="no_test", text=f"no test of this item looks at {name} objects")
+        waiver = None if verdict is Verdict.CONFORM else declared.waiver(control.id, shown, today)
+        pairs[shown] = ObjectVerdict(item=control.id, object=shown, verdict=verdict, reason=reason, waiver=waiver)
+    return list(pairs.values())
 
 
 def _item_of(control: Control, pairs: Sequence[ObjectVerdict], declared: Declared, today: date) -> ItemVerdict:
     if pairs:
-        verdict, reason = judge_item(control, pairs)
+        verdict, reason = judge_item(pairs)
     else:
         verdict = Verdict.NOT_TESTED
         reason = Reason(code="no_test", text="only a person can judge it; declare it in controls.yaml")

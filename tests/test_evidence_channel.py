@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recording channel against this machine: the same far end, without SSH."""
+
+import hashlib
+import time
+
+import pytest
+
+from jinku.evidence.channel import Channel, CommandTimeout, Unreachable, far_end, host_over
+from jinku.evidence.fleet import CONTROLLER, Fleet, Notebook
+from jinku.evidence.masking import MASK, mask
+
+
+@pytest.fixture
+def notebook():
+    return Notebook()
+
+
+@pytest.fixture
+def fleet(notebook):
+    fleet = Fleet(lambda node: ["sh", "-c", "echo 'ssh: connect to host: No route to host' >&2; exit 255"], notebook)
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def host(fleet):
+    return fleet.host(CONTROLLER)
+
+
+def test_plain_testinfra_works_over_a_channel(host):
+    assert host.file("/etc/passwd").exists
+    assert host.user("root").uid == 0
+    assert host.run("printf %s 'a b'; exit 3").rc == 3
+    assert host.run("cat", given="金库").stdout == "金库"
+
+
+def test_a_distinct_command_runs_once_and_counts_for_each_test(host, notebook):
+    first = host.run("date +%N").stdout
+    notebook.turn()
+    assert host.run("date +%N").stdout == first
+    assert len(notebook.page) == 1
+    assert len([seen for seen in notebook.all.values() if seen.command == "date +%N"]) == 1
+
+
+def test_the_observation_carries_answer_time_and_hash(host, notebook):
+    before = time.time()
+    host.run("echo out; echo err >&2; sleep 0.05; exit 2")
+    seen = notebook.all[notebook.page[-1]]
+    assert (seen.where, seen.exit_code, seen.stdout, seen.stderr) == (CONTROLLER, 2, "out\n", "err\n")
+    assert seen.sha256 == hashlib.sha256(b"out\nerr\n").hexdigest()
+    assert before - 1 < seen.started.timestamp() < seen.ended.timestamp() < time.time() + 1
+    assert (seen.ended - seen.started).total_seconds() >= 0.05
+    assert seen.ended.utcoffset().total_seconds() == 0
+
+
+def test_the_test_sees_the_secret_and_the_evidence_does_not(host, notebook):
+    result = host.run("echo password=hunter22; echo 'token: hvs.%s'", "C" * 30)
+    assert "hunter22" in result.stdout
+    seen = notebook.all[notebook.page[-1]].model_dump_json()
+    assert "hunter22" not in seen
+    assert "hvs.C" not in seen
+
+
+def test_a_command_without_end_is_killed_with_its_children(host):
+    begin = time.monotonic()
+    with pytest.raises(CommandTimeout, match="no end after"):
+        host.run("sleep 31.7 & sleep 31.7; true", timeout=0.3)
+    assert time.monotonic() - begin < 5
+    assert host.run("pgrep -f '[s]leep 31.7'").rc == 1
+
+
+def test_slow_commands_of_one_host_run_side_by_side(host):
+    begin = time.monotonic()
+    host.backend.channel.prefetch(["sleep 0.5; echo a", "sleep 0.5; echo b"])
+    time.sleep(0.05)
+    assert host.run("sleep 0.5; echo a").stdout == "a\n"
+    assert host.run("sleep 0.5; echo b").stdout == "b\n"
+    assert time.monotonic() - begin < 0.95
+
+
+def test_a_silent_host_is_told_with_what_ssh_said(fleet):
+    with pytest.raises(Unreachable, match="db1: ssh: connect to host: No route to host"):
+        fleet.host("db1")
+    assert list(fleet.unreachable()) == ["db1"]
+    assert fleet.substrate("db1") == "unknown"
+
+
+def test_a_host_that_never_answers_is_given_up():
+    channel = Channel("mute", ["sleep", "60"], open_seconds=0.3)
+    with pytest.raises(Unreachable, match="mute: no answer"):
+        channel.wait_open()
+    channel.close()
+
+
+def test_a_channel_that_breaks_says_so(notebook):
+    channel = Channel("gone", ["sh", "-c", far_end(sudo=False)])
+    host = host_over(channel, notebook.add)
+    with pytest.raises(Unreachable):
+        host.run("kill -9 $PPID; sleep 5")
+    with pytest.raises(Unreachable):
+        host.run("true")
+    channel.close()
+
+
+@pytest.mark.parametrize("text", [
+    "passwordauthentication no",
+    "kexalgorithms curve25519-sha256@libssh.org,sntrup761x25519-sha512@openssh.com",
+    "user@1000.service loaded active",
+    "password_encryption = scram-sha-256",
+    "root:!:20000:0:99999:7:::",
+    "1732412345678901234 17 2026-11-24T01:02:03Z",
+    "10.77.0.164:6514",
+])
+def test_settings_stay_readable(text):
+    assert mask(text) == text
+
+
+@pytest.mark.parametrize(("text", "secret"), [
+    ("root:$y$j9T$abcdefgh$klmnopqrstuvwxyz0123456789:1::", "klmnop"),
+    ("SCRAM-SHA-256$4096:abcd==$efgh=:ijkl=", "abcd"),
+    ('{"secret_id": "0b1c-2d3e"}', "0b1c"),
+    ("Authorization: Bearer abcdef", "abcdef"),
+    ("mail zhang.san@corp.example.cn", "corp"),
+    ("phone 13812345678,", "13812345678"),
+    ("id 11010519491231002X", "11010519491231002X"),
+    ("card 6222021234567890128", "62220212345678901"),
+    ("-----BEGIN PRIVATE KEY-----\nMIIabc\n-----END PRIVATE KEY-----", "MIIabc"),
+])
+def test_secrets_and_personal_data_are_masked(text, secret):
+    assert secret in text
+    assert secret not in mask(text)
+    assert MASK in mask(text)

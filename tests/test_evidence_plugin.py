@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin, the document and the report, on tests and hosts made up here; every channel ends on this machine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jinku.evidence.records import Verdict
+from jinku.evidence.report import render
+from jinku.evidence.run import CheckError, read_result, write_reports
+
+CONFTEST = '''
+import pytest
+from jinku.evidence.channel import far_end
+pytest_plugins = ["jinku.evidence.plugin"]
+@pytest.hookimpl(tryfirst=True)
+def pytest_jinku_argv(node):
+    if node == "db1":
+        return ["sh", "-c", "echo 'No route to host' >&2; exit 255"]
+    return ["sh", "-c", far_end(sudo=False)]
+'''
+TESTS = '''
+import pytest
+
+@pytest.mark.control("dengbao:8.1.4.1.c", "iso27001:A.8.5")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_telnet_is_absent(host):
+    """No telnet server listens.
+
+    zh: 没有 telnet 服务。
+    """
+    assert host.run("echo 13812345678 '<script>alert(1)</script>'").rc == 0
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_telnet_is_refused(host, subject):
+    assert subject.node != "crm1", "crm1 answers on 23"
+    if subject.node == "ops1":
+        pytest.skip("declined")
+    if subject.node == "aud1":
+        raise ValueError("broke")
+    host.run("true")
+
+@pytest.mark.sabotage
+def test_breaks_things():
+    raise SystemExit(3)
+'''
+
+
+def run(folder, tests=TESTS, *options):
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_made_up.py").write_text(tests)
+    document = folder / "check.json"
+    done = subprocess.run([sys.executable, "-m", "pytest", str(folder), "-q", "-p", "no:cacheprovider", f"--rootdir={folder}",
+                           "--evidence", str(document), *options], capture_output=True, text=True, cwd=folder, check=False)
+    return done, document
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    done, document = run(tmp_path_factory.mktemp("check"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    return read_result(document)
+
+
+def test_each_object_gets_its_verdict(checked):
+    pairs = {pair.object: (str(pair.verdict), pair.reason.code) for pair in checked.verdicts if pair.item == "dengbao:8.1.4.1.c"}
+    assert pairs == {
+        "host:edge1": ("conform", "proven"),
+        "host:crm1": ("nonconform", "failed"),
+        "host:db1": ("not_tested", "unreachable"),
+        "host:sec1": ("conform", "proven"),
+        "host:ops1": ("not_tested", "skipped"),
+        "host:aud1": ("not_tested", "error"),
+        "host:aud2": ("conform", "proven"),
+    }
+    assert [pair.reason.text for pair in checked.findings] == ["crm1 answers on 23"]
+    assert list(checked.unreachable) == ["db1"]
+    assert checked.exit_code == 1
+
+
+def test_the_document_is_what_its_schema_says(checked):
+    document = json.loads(checked.model_dump_json())
+    assert document["schema"] == "jinku/check/1"
+    known = {seen["id"] for seen in document["observations"]}
+    assert {name for record in document["records"] for name in record["observations"]} <= known
+    assert all(record["started"].endswith("Z") for record in document["records"])
+    assert "13812345678" not in checked.model_dump_json()
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_report_is_self_contained_and_honest(checked, language):
+    page = render(checked, language)
+    assert "自查" in page
+    assert "src=" not in page
+    assert "<script" not in page
+    assert 'href="http' not in page
+    assert "url(" not in page
+    assert "&lt;script&gt;" in page
+    assert "crm1 answers on 23" in page
+    assert next(seen.sha256 for seen in checked.observations) in page
+    assert ("没有 telnet 服务" if language == "zh" else "No telnet server listens.") in page
+    assert ("存在未测试项时不给出" if language == "zh" else "not stated while anything is not tested") in page
+    assert "%</b>" not in page
+
+
+def test_reports_are_for_their_owner_only(checked, tmp_path):
+    for path in write_reports(checked, tmp_path / "out").values():
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_one_node_only(tmp_path):
+    done, document = run(tmp_path, TESTS, "--node", "sec1")
+    assert done.returncode == 0
+    result = read_result(document)
+    assert {record.object for record in result.records} == {"host:sec1"}
+    assert {pair.verdict for pair in result.verdicts if pair.item == "dengbao:8.1.4.1.c"} == {Verdict.CONFORM, Verdict.NOT_TESTED}
+
+
+HEAD = "import pytest\n"
+BODY = "def test_a(host):\n    pass\n"
+
+
+@pytest.mark.parametrize(("marks", "says"), [
+    ('@pytest.mark.control("dengbao:8.1.4.99")\n@pytest.mark.objects("host")\n@pytest.mark.setting\n', "in no catalogue"),
+    ('@pytest.mark.control("dengbao:8.1.4.1.c")\n@pytest.mark.objects("host")\n', "one of the marks setting and behaviour"),
+    ('@pytest.mark.control("dengbao:8.1.4.1.c")\n@pytest.mark.objects("hosts")\n@pytest.mark.setting\n', "objects"),
+    ('@pytest.mark.control()\n@pytest.mark.objects("host")\n@pytest.mark.setting\n', "needs ids"),
+])
+def test_faulty_marks_stop_the_collection(marks, says, tmp_path):
+    done, document = run(tmp_path, HEAD + marks + BODY)
+    assert done.returncode not in (0, 1)
+    assert says in done.stdout + done.stderr
+    assert not document.exists() or not read_result(document).records
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(CheckError, match="no document of a check"):
+        read_result(Path(tmp_path / "x.json"))
