@@ -18,7 +18,7 @@ def notebook():
 
 @pytest.fixture
 def fleet(notebook):
-    fleet = Fleet(lambda node: ["sh", "-c", "echo 'ssh: connect to host: No route to host' >&2; exit 255"], notebook)
+    fleet = Fleet(lambda _: ["sh", "-c", "echo 'ssh: connect to host: No route to host' >&2; exit 255"], notebook)
     yield fleet
     fleet.close()
 

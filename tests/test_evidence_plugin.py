@@ -12,7 +12,7 @@ from jinku.evidence.records import Verdict
 from jinku.evidence.report import render
 from jinku.evidence.run import CheckError, read_result, write_reports
 
-CONFTEST = '''
+CONFTEST = """
 import pytest
 from jinku.evidence.channel import far_end
 pytest_plugins = ["jinku.evidence.plugin"]
@@ -21,7 +21,7 @@ def pytest_jinku_argv(node):
     if node == "db1":
         return ["sh", "-c", "echo 'No route to host' >&2; exit 255"]
     return ["sh", "-c", far_end(sudo=False)]
-'''
+"""
 TESTS = '''
 import pytest
 
