@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make up` and `make test` are all that is needed on a fresh Debian 12 or 13 machine; the others are for work on Jinku.
+# ENV=name or ENV=/path chooses another environment than the lab.
+
+ENV ?= lab
+BIN := .venv/bin
+JINKU := $(BIN)/jinku --env $(ENV)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help up plan status check destroy test test-pure test-compliance lint format lock bootstrap bootstrap-tests
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+bootstrap:
+	@tools/bootstrap.sh
+
+bootstrap-tests:
+	@tools/bootstrap.sh tests
+
+up: bootstrap ## Install what is missing, build the environment, check it, print its URL, login and report
+	@$(JINKU) up
+
+plan: bootstrap ## Show what `make up` would change
+	@$(JINKU) plan
+
+status: bootstrap ## Show what runs
+	@$(JINKU) status
+
+check: bootstrap ## Check the running environment, read-only, and write the report
+	@$(JINKU) check
+
+destroy: bootstrap ## Remove the environment (asks first)
+	@$(JINKU) destroy
+
+test: test-pure test-compliance ## Run every test: pure logic first, then the running environment
+
+test-pure: bootstrap-tests ## Run the tests that need no hosts
+	@$(BIN)/pytest tests
+
+test-compliance: bootstrap-tests ## Run the control tests against the running environment
+	@JINKU_ENV=$(ENV) $(BIN)/pytest compliance_tests
+
+lint: bootstrap-tests ## Run the static checks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/ansible-lint --offline
+	@shellcheck tools/*.sh
+
+format: bootstrap-tests ## Format the Python code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## Compute tools/requirements*.txt anew from pyproject.toml (needs uv)
+	@tools/lock.sh
