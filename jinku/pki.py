@@ -6,7 +6,7 @@ its key may be carried away (`root.key` moved to a medium in a safe): whatever n
 authority signs certificates of one hour, with which a person at the controller logs in to OpenBao.
 """
 
-import datetime
+import datetime as dt
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from jinku.places import Places
 
 __all__ = ["Authority", "PkiError", "ensure_operators", "ensure_root", "remaining_days"]
 
-_CLOCK_SKEW = datetime.timedelta(minutes=5)
+_CLOCK_SKEW = dt.timedelta(minutes=5)
 _USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
@@ -72,7 +72,7 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
 def remaining_days(certificate: bytes) -> float:
     """Return how many days the (first) certificate of a PEM text is still valid; negative when it is over."""
     end = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
-    return (end - datetime.datetime.now(datetime.UTC)) / datetime.timedelta(days=1)
+    return (end - dt.datetime.now(dt.UTC)) / dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Authority:
             if not self.key_path.exists():
                 _write(self.key_path, _key_pem(ec.generate_private_key(ec.SECP384R1())), 0o600)
             key = self._key()
-            builder = self._builder(_names(common_name), key.public_key(), datetime.timedelta(days=365 * years))
+            builder = self._builder(_names(common_name), key.public_key(), dt.timedelta(days=365 * years))
             builder = builder.issuer_name(_names(common_name))
             builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
             builder = builder.add_extension(_usage(authority=True), critical=True)
@@ -132,9 +132,9 @@ class Authority:
 
     @staticmethod
     def _builder(
-        subject: x509.Name, public_key: ec.EllipticCurvePublicKey, life: datetime.timedelta
+        subject: x509.Name, public_key: ec.EllipticCurvePublicKey, life: dt.timedelta
     ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -175,7 +175,7 @@ class Authority:
         key = self._requested(csr)
         found: list[IPv4Address | IPv6Address] = [ip_address(address) for address in addresses]
         general = [*(x509.DNSName(name) for name in names), *(x509.IPAddress(address) for address in found)]
-        builder = self._builder(_names(names[0]), key, datetime.timedelta(days=days))
+        builder = self._builder(_names(names[0]), key, dt.timedelta(days=days))
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(authority=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage(_USAGES), critical=False)
@@ -185,7 +185,7 @@ class Authority:
     def sign_intermediate(self, csr: bytes, common_name: str, years: int) -> bytes:
         """Return the certificate (PEM) of an intermediate authority that signs leaves only, for the key in `csr`."""
         key = self._requested(csr)
-        life = min(datetime.timedelta(days=365 * years), datetime.timedelta(days=remaining_days(self._pem()) - 1))
+        life = min(dt.timedelta(days=365 * years), dt.timedelta(days=remaining_days(self._pem()) - 1))
         builder = self._builder(_names(common_name), key, life)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(authority=True), critical=True)
@@ -200,7 +200,7 @@ class Authority:
         The duty is the certificate's organizational unit: OpenBao's roles for people are bound to it.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(_names(operator, duty), key.public_key(), datetime.timedelta(minutes=minutes))
+        builder = self._builder(_names(operator, duty), key.public_key(), dt.timedelta(minutes=minutes))
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(authority=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The authorities outside OpenBao: made once, private, and deaf to what a request asks for."""
 
-import datetime
+import datetime as dt
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
@@ -74,8 +74,8 @@ def test_an_intermediate_signs_leaves_only(places: Places) -> None:
 def test_an_operator_gets_an_hour(places: Places) -> None:
     pem, key = ensure_operators(places).mint_operator("li.wei", "manager")
     certificate = x509.load_pem_x509_certificate(pem)
-    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-    assert datetime.timedelta(minutes=58) < left <= datetime.timedelta(minutes=60)
+    left = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    assert dt.timedelta(minutes=58) < left <= dt.timedelta(minutes=60)
     assert "OU=manager" in certificate.subject.rfc4514_string()
     assert serialization.load_pem_private_key(key, None).public_key() == certificate.public_key()
 

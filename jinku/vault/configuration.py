@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the vault holds for an environment: authorities, policies, a role for each machine, the database engine.
+
+Two authorities inside. `pki_int` is signed by the root and makes the leaves that services show each other (72 hours).
+`pki_identity` is known to nobody but OpenBao itself: its certificates (a year) only let a machine log in.
+"""
+
+import hvac
+
+from jinku.pki import Authority, remaining_days
+from jinku.vault.fleet import Fleet, Machine
+from jinku.vault.policies import policies_of, tier_policies
+from jinku.vault.settings import Settings
+
+__all__ = ["configure", "configure_database"]
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_YEAR = 365 * _DAY
+_INTERMEDIATE_YEARS = 5
+_RENEW_INTERMEDIATE_DAYS = 400
+
+
+def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[str]:
+    """Bring the vault to what the topology says; return the paths that changed (or would, when `dry`).
+
+    `client` is logged in as manager. The root's key is needed only when the intermediate is made or renewed.
+    Raises hvac's errors when the vault refuses, PkiError when the root's key is needed and kept offline.
+    """
+    settings = Settings(client, dry)
+    _policies(fleet, settings)
+    issuing = _intermediate(fleet, settings)
+    identity = _identity(fleet, settings)
+    methods = [
+        settings.mount("auth", name, plugin, _HOUR) for name, plugin in (("hosts", "cert"), ("approle", "approle"))
+    ]
+    if not (issuing and identity and all(methods)):
+        return settings.changes  # a dry run on an empty vault: what follows cannot be compared yet
+    for machine in fleet.machines:
+        _machine(machine, identity, settings)
+    known = {f"host-{machine.name}" for machine in fleet.machines}
+    for path in ("auth/hosts/certs", "auth/approle/role", "pki_int/roles", "pki_identity/roles"):
+        settings.drop_others(path, "host-", known)
+    return settings.changes
+
+
+def _policies(fleet: Fleet, settings: Settings) -> None:
+    wanted = policies_of(fleet)
+    for name, text in wanted.items():
+        settings.keep(f"sys/policies/acl/{name}", {"policy": text})
+    for prefix in ("host-", "enrol-"):
+        settings.drop_others("sys/policies/acl", prefix, set(wanted))
+
+
+def _intermediate(fleet: Fleet, settings: Settings) -> bool:
+    """Have the intermediate authority in `pki_int`, signed by the root; renewed a year before its end."""
+    if not settings.mount("mounts", "pki_int", "pki", 30 * _DAY):
+        return False
+    found = _authority("pki_int", settings)
+    if found and remaining_days(found.encode()) > _RENEW_INTERMEDIATE_DAYS:
+        return True
+    name = f"Jinku inside {fleet.environment}"
+    request = {"common_name": name, "key_type": "ec", "key_bits": 384}
+    answer = settings.write("pki_int/intermediate/generate/internal", request)
+    if settings.dry:
+        return bool(found)
+    root = Authority(fleet.state / "pki", "root")
+    certificate = root.sign_intermediate(answer["csr"].encode(), name, _INTERMEDIATE_YEARS).decode()
+    made = settings.write("pki_int/intermediate/set-signed", {"certificate": certificate})
+    settings.write("pki_int/config/issuers", {"default": made["imported_issuers"][0]})
+    return True
+
+
+def _identity(fleet: Fleet, settings: Settings) -> str:
+    """Have the authority of the machines' identities; return its certificate, PEM, or nothing in a dry run."""
+    if not settings.mount("mounts", "pki_identity", "pki", 10 * _YEAR):
+        return ""
+    found = _authority("pki_identity", settings)
+    if found:
+        return found
+    request = {"common_name": f"Jinku machines {fleet.environment}", "key_type": "ec", "key_bits": 384}
+    made = settings.write("pki_identity/root/generate/internal", {**request, "ttl": 10 * _YEAR})
+    return str(made.get("certificate", ""))
+
+
+def _authority(mount: str, settings: Settings) -> str:
+    """Return the certificate (PEM) of the authority at `mount`, or nothing when it has none yet."""
+    if not settings.names(f"{mount}/issuers"):
+        return ""
+    found = settings.read(f"{mount}/cert/ca") or {}
+    return str(found.get("certificate", ""))
+
+
+def _machine(machine: Machine, identity: str, settings: Settings) -> None:
+    """One machine: what its certificates may say, how it logs in, and how it does so for the first time."""
+    role = f"host-{machine.name}"
+    exact = {
+        "allow_bare_domains": True,
+        "allow_subdomains": False,
+        "allow_glob_domains": False,
+        "allow_localhost": False,
+    }
+    elliptic = {"key_type": "ec", "key_bits": 256, "key_usage": ["DigitalSignature"]}
+    leaf = {"allowed_domains": machine.names, "allow_ip_sans": True, "allowed_ip_sans_cidr": machine.networks}
+    settings.keep(
+        f"pki_int/roles/{role}",
+        {**exact, **elliptic, **leaf, "allow_wildcard_certificates": False, "max_ttl": 3 * _DAY, "ttl": 3 * _DAY},
+    )
+    own = {"allowed_domains": [machine.fqdn], "allow_ip_sans": False, "server_flag": False, "client_flag": True}
+    settings.keep(
+        f"pki_identity/roles/{role}",
+        {**exact, **elliptic, **own, "use_csr_sans": False, "max_ttl": _YEAR, "ttl": _YEAR},
+    )
+    # bound to the machine's addresses: a stolen identity logs in from nowhere else
+    tokens = {"token_bound_cidrs": machine.networks, "token_ttl": _HOUR, "token_max_ttl": _HOUR}
+    settings.keep(
+        f"auth/hosts/certs/{role}",
+        {
+            **tokens,
+            "certificate": identity,
+            "allowed_common_names": [machine.fqdn],
+            "token_policies": [role, *tier_policies(machine)],
+        },
+    )
+    settings.keep(
+        f"auth/approle/role/{role}",
+        {
+            "bind_secret_id": True,
+            "secret_id_num_uses": 1,
+            "secret_id_ttl": 10 * _MINUTE,
+            "secret_id_bound_cidrs": machine.networks,
+            "token_bound_cidrs": machine.networks,
+            "token_policies": [f"enrol-{machine.name}"],
+            "token_no_default_policy": True,
+            "token_ttl": 5 * _MINUTE,
+            "token_max_ttl": 5 * _MINUTE,
+            "token_num_uses": 1,
+        },
+    )
+
+
+_RULE_FOR_PASSWORDS = """length = 40
+rule "charset" { charset = "abcdefghijklmnopqrstuvwxyz" min-chars = 1 }
+rule "charset" { charset = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" min-chars = 1 }
+rule "charset" { charset = "0123456789" min-chars = 1 }
+"""
+
+
+def configure_database(
+    fleet: Fleet, client: hvac.Client, tls: str = "/etc/jinku/tls", *, dry: bool = False
+) -> list[str]:
+    """Connect the database engine to PostgreSQL and have it rotate the CRM's password daily; return what changed.
+
+    OpenBao logs in to PostgreSQL as `openbao` with its machine's leaf (files in the folder `tls` on its host), so there
+    is no first password. PostgreSQL gives that role ADMIN on the role `crm`, which lets it set that password only.
+    Making the static role rotates the password at once. Raises hvac's errors when PostgreSQL cannot be reached.
+    """
+    settings = Settings(client, dry)
+    if not settings.mount("mounts", "database", "database", _DAY):
+        return settings.changes
+    # letters and digits only: the password goes into a pgpass file, where : and \\ would need escapes
+    settings.keep("sys/policies/password/database", {"policy": _RULE_FOR_PASSWORDS})
+    files = f"sslmode=verify-full&sslrootcert={tls}/ca.pem&sslcert={tls}/host.pem&sslkey={tls}/host.key"
+    host = f"{fleet.database_name}:{fleet.database_port}"
+    settings.keep(
+        "database/config/crm",
+        {
+            "plugin_name": "postgresql-database-plugin",
+            "allowed_roles": ["crm"],
+            "connection_url": f"postgresql://openbao@{host}/{fleet.database}?{files}",
+            # connections are opened anew, so that the machine's renewed leaf is used
+            "max_connection_lifetime": f"{5 * _MINUTE}s",
+            "password_authentication": "scram-sha-256",
+            "password_policy": "database",
+        },
+        inside="connection_details",
+    )
+    settings.keep("database/static-roles/crm", {"db_name": "crm", "username": "crm", "rotation_period": _DAY})
+    return settings.changes

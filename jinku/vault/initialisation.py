@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first minute of a vault: initialise, hand out the recovery shares, leave the operators' way in, drop the root.
+
+A run that is killed midway is finished by the next: the root token stays in a 0600 file of the state folder until the
+operators' own way in has been tried, and is then revoked and removed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import hvac
+from hvac.exceptions import Forbidden
+
+from jinku.pki import Authority
+from jinku.vault.door import Door, VaultError, manager
+from jinku.vault.fleet import Fleet
+from jinku.vault.policies import DUTIES, policy_text
+from jinku.vault.settings import Settings
+
+__all__ = ["NOWHERE", "initialise"]
+
+#: A network for documentation (RFC 5737): a token bound to it can be asked about and never be used.
+NOWHERE = "192.0.2.1/32"
+_HOUR = 3600
+
+
+def _keep(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(0o600)
+    path.write_text(text)
+
+
+def _shares(fleet: Fleet) -> dict[str, Any]:
+    """Return how the recovery (or unseal) key is split: one share to each OpenPGP key, or five in a file, three needed."""
+    keys = list(fleet.pgp_keys)
+    if not keys:
+        return {"shares": 5, "threshold": 3}
+    if len(keys) < 3:
+        raise VaultError(
+            f"environment.yaml: operators: {len(keys)} OpenPGP keys; at least 3, so that no one person suffices"
+        )
+    return {"shares": len(keys), "threshold": len(keys) // 2 + 1, "pgp_keys": keys}
+
+
+def _initialise(fleet: Fleet, door: Door, folder: Path) -> None:
+    """Call sys/init once and write down what it answers before anything else is done."""
+    client = door.client()
+    sealed_by = client.read("sys/seal-status") or {}
+    prefix = "recovery" if sealed_by.get("type") != "shamir" else "secret"
+    split = _shares(fleet)
+    wanted = {f"{prefix}_shares": split["shares"], f"{prefix}_threshold": split["threshold"]}
+    if "pgp_keys" in split:
+        wanted["recovery_pgp_keys" if prefix == "recovery" else "pgp_keys"] = split["pgp_keys"]
+    answer = client.adapter.put("/v1/sys/init", json=wanted)
+    shares = answer.get("recovery_keys_base64") or answer["keys_base64"]
+    kept = {"schema": "jinku/recovery/1", "sort": prefix, "threshold": split["threshold"], "shares": shares}
+    kept["encrypted"] = "pgp_keys" in split
+    _keep(folder / "root-token", answer["root_token"])
+    _keep(folder / "recovery.json", json.dumps(kept, indent=1) + "\n")
+    if prefix == "secret" and not kept["encrypted"]:
+        for share in shares[: split["threshold"]]:
+            client.adapter.put("/v1/sys/unseal", json={"key": share})
+
+
+def _open_the_way_in(fleet: Fleet, root: hvac.Client) -> None:
+    """Set up, with the root token, what the manager must not be able to change: who logs in for which duty."""
+    settings = Settings(root)
+    settings.mount("auth", "operators", "cert", _HOUR)
+    authority = Authority(fleet.state / "pki", "operators").certificate_path.read_text()
+    for duty in DUTIES:
+        settings.write(f"sys/policies/acl/{duty}", {"policy": policy_text(duty)})
+        settings.write(
+            f"auth/operators/certs/{duty}",
+            {
+                "certificate": authority,
+                "allowed_organizational_units": [duty],
+                "token_policies": [duty],
+                "token_ttl": _HOUR,
+                "token_max_ttl": _HOUR,
+            },
+        )
+    # with it the manager may ask what a policy allows: the token comes with every policy and can be used from nowhere
+    settings.write(
+        "auth/token/roles/expect",
+        {
+            "allowed_policies_glob": ["*"],
+            "disallowed_policies": ["root"],
+            "token_bound_cidrs": [NOWHERE],
+            "token_explicit_max_ttl": 60,
+            "token_no_default_policy": True,
+            "orphan": True,
+            "renewable": False,
+        },
+    )
+
+
+def initialise(fleet: Fleet, door: Door) -> list[str]:
+    """Initialise the vault where it is not, leave the operators' way in, revoke the root token; return what was done.
+
+    Leaves <state>/vault/recovery.json (0600): the shares, encrypted to the operators' OpenPGP keys when they have some.
+    Raises VaultError when the vault does not answer, stays sealed, or was set up by other authorities.
+    """
+    folder = fleet.state / "vault"
+    token_file = folder / "root-token"
+    done: list[str] = []
+    if not door.health()["initialized"]:
+        _initialise(fleet, door, folder)
+        done.append("sys/init")
+    door.wait_until_active()
+    if not token_file.exists():
+        return done
+    root = door.client(token=token_file.read_text().strip())
+    try:
+        root.read("auth/token/lookup-self")
+        alive = True
+    except Forbidden:
+        alive = False  # killed between revoking it and removing the file
+    if alive:
+        _open_the_way_in(fleet, root)
+    with manager(fleet, door):
+        pass
+    if alive:
+        root.auth.token.revoke_self()
+    token_file.unlink()
+    return [*done, "operators' way in opened, root token revoked"]

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policies in vault_policies/: two files each, `<name>.hcl` and `<name>.expect.yaml`.
+
+Three sorts, told apart by name. Duties are for people. Two templates (`host`, `enrol`) are rendered once per machine:
+`<host>` is its name. Every other file is named for a tier, and the machines of that tier hold it.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from jinku.vault.fleet import Fleet, Machine
+
+__all__ = ["DUTIES", "FOLDER", "TEMPLATES", "expectations_of", "policies_of", "policy_text", "tier_policies"]
+
+FOLDER = Path(__file__).resolve().parent.parent.parent / "vault_policies"
+DUTIES = ("manager", "audit", "recovery")
+TEMPLATES = ("host", "enrol")
+
+
+def policy_text(name: str, folder: Path = FOLDER) -> str:
+    """Return the policy file of that name as it lies in the folder."""
+    return (folder / f"{name}.hcl").read_text()
+
+
+def _tiers(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.hcl") if path.stem not in (*DUTIES, *TEMPLATES))
+
+
+def tier_policies(machine: Machine, folder: Path = FOLDER) -> list[str]:
+    """Return the policies that a machine holds for its tiers; a tier without a file needs no secret."""
+    return [tier for tier in _tiers(folder) if tier in machine.tiers]
+
+
+def policies_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, str]:
+    """Return every policy the vault must hold, name to text, rendered for each machine."""
+    found = {name: policy_text(name, folder) for name in (*DUTIES, *_tiers(folder))}
+    for template in TEMPLATES:
+        text = policy_text(template, folder)
+        found |= {f"{template}-{machine.name}": text.replace("<host>", machine.name) for machine in fleet.machines}
+    return found
+
+
+def expectations_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, dict[str, set[str]]]:
+    """Return, for each policy, path to expected capabilities; `<host>` is the machine itself, `<other>` each other one."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for name in (*DUTIES, *_tiers(folder), *TEMPLATES):
+        lines = yaml.safe_load((folder / f"{name}.expect.yaml").read_text())
+        wanted = {str(path): set(capabilities) for path, capabilities in lines.items()}
+        if name not in TEMPLATES:
+            found[name] = wanted
+            continue
+        for machine in fleet.machines:
+            others = [other.name for other in fleet.machines if other != machine]
+            found[f"{name}-{machine.name}"] = {
+                path.replace("<host>", machine.name).replace("<other>", other): capabilities
+                for path, capabilities in wanted.items()
+                for other in (others if "<other>" in path else [""])
+            }
+    return found

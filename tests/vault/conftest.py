@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real OpenBao on loopback for the tests of jinku.vault and of the role enrol."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from vault_world import Host, World, free_port, node
+
+from jinku.parts import PartError, unpack_part
+from jinku.pki import ensure_operators, ensure_root
+from jinku.places import Places, cache_root
+from jinku.vault import Door, Fleet, configure, initialise, manager
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server that runs and is not initialised."""
+    folder = tmp_path_factory.mktemp("vault")
+    try:
+        bao = unpack_part("openbao", cache_root()) / "usr/bin/bao"
+    except PartError as error:
+        pytest.skip(str(error))
+    port = free_port()
+    variables: dict[str, Any] = {
+        "jinku_env": {"name": "test", "domain": "test.jinku", "disposable": True, "crm": {"database": "crm"}},
+        "jinku_hosts": [
+            node("sec1", "127.0.0.1", ["vault"], ["vault"]),
+            node("ops1", "127.0.0.1", ["bastion"], []),
+            node("crm1", "127.0.0.1", ["crm"], ["app"]),
+            node("far1", "127.0.0.9", ["edge"], ["crm"]),
+        ],
+        "jinku_names": {"vault": "vault.test.jinku", "postgres": "db.test.jinku"},
+        "jinku_services": {
+            "vault": {"port": port},
+            "vault_cluster": {"port": free_port()},
+            "postgres": {"port": free_port()},
+        },
+        "jinku_state": str(folder / "state" / "test"),
+    }
+    variables["jinku_node"] = variables["jinku_hosts"][0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JINKU_STATE_DIR", str(folder / "state"))
+        places = Places("test")
+        root = ensure_root(places)
+        ensure_operators(places)
+    door = Door(f"https://127.0.0.1:{port}", "vault.test.jinku", root.certificate_path)
+    world = World(folder, bao, variables, Fleet.of_variables(variables), door)
+    for place in ("var/lib/openbao/raft", "var/lib/openbao/audit", "var/lib/openbao/seal", "var/log/openbao"):
+        (folder / place).mkdir(parents=True)
+    tls = folder / "etc/openbao/tls"
+    tls.mkdir(parents=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tls / "server.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    pem = request.public_bytes(serialization.Encoding.PEM)
+    (tls / "server.pem").write_bytes(root.sign_server(pem, ["vault.test.jinku"], ["127.0.0.1"], 30))
+    (folder / "var/lib/openbao/seal/unseal.key").write_bytes(secrets.token_bytes(32))
+    (folder / "etc/openbao/openbao.hcl").write_text(
+        world.render("vault", "etc/openbao/openbao.hcl", vault_seal="static")
+    )
+    world.start()
+    yield world
+    world.stop()
+
+
+@pytest.fixture(scope="module")
+def ready(vault: World) -> World:
+    """The same server, initialised and configured."""
+    initialise(vault.fleet, vault.door)
+    with manager(vault.fleet, vault.door) as client:
+        configure(vault.fleet, client)
+    return vault
+
+
+@pytest.fixture
+def host_at(ready: World, tmp_path: Path) -> Callable[[str], Host]:
+    """Return a function from a machine's name to a Host that is not enrolled."""
+
+    def make(name: str) -> Host:
+        host = Host(ready, name, tmp_path / name / "etc" / "jinku")
+        host.ship()
+        return host
+
+    return make

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine's way in: a secret for one use, an identity, and an agent that keeps its certificate fresh."""
+
+import json
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from hvac.exceptions import VaultError as HvacError
+from vault_world import Host, World
+
+from jinku.vault import manager, wrap
+
+pytestmark = pytest.mark.openbao
+HostAt = Callable[[str], Host]
+
+
+def bootstrap(host: Host, world: World) -> None:
+    with manager(world.fleet, world.door) as client:
+        made = wrap(world.fleet, client, [host.name])[host.name]
+    (host.etc / "identity/bootstrap.json").write_text(json.dumps(asdict(made)))
+
+
+def enrolled(host: Host, world: World) -> Host:
+    bootstrap(host, world)
+    done = host.enrol("enrol")
+    assert done.returncode == 0, done.stderr
+    return host
+
+
+def names_of(pem: bytes) -> tuple[list[str], list[str]]:
+    found = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return sorted(found.get_values_for_type(x509.DNSName)), [
+        str(ip) for ip in found.get_values_for_type(x509.IPAddress)
+    ]
+
+
+def login(host: Host, world: World):  # type: ignore[no-untyped-def]
+    identity = host.etc / "identity/identity.pem"
+    client = world.door.client((identity, identity))
+    client.token = client.write_data("auth/hosts/login", data={"name": f"host-{host.name}"})["auth"]["client_token"]
+    return client
+
+
+def test_a_machine_enrols_and_knows_it(ready: World, host_at: HostAt) -> None:
+    host = host_at("crm1")
+    assert json.loads(host.enrol("state").stdout)["enrolled"] is False
+    enrolled(host, ready)
+    found = json.loads(host.enrol("state").stdout)
+    assert (found["enrolled"], found["vault"]) == (True, "open")
+    assert 360 < found["days"] <= 365
+    identity = host.etc / "identity/identity.pem"
+    assert stat.S_IMODE(identity.stat().st_mode) == 0o600
+    assert not (host.etc / "identity/bootstrap.json").exists()
+
+
+def test_a_bootstrap_serves_once(ready: World, host_at: HostAt) -> None:
+    """Whoever copied it on its way is refused, or the machine is, which shows."""
+    host = host_at("crm1")
+    bootstrap(host, ready)
+    copy = (host.etc / "identity/bootstrap.json").read_text()
+    assert host.enrol("enrol").returncode == 0
+    (host.etc / "identity/bootstrap.json").write_text(copy)
+    again = host.enrol("enrol")
+    assert again.returncode != 0
+    assert "wrapping" in again.stderr
+
+
+def test_a_bootstrap_that_is_over_is_refused(ready: World, host_at: HostAt) -> None:
+    host = host_at("crm1")
+    with manager(ready.fleet, ready.door) as client:
+        role_id = client.read("auth/approle/role/host-crm1/role-id")["data"]["role_id"]
+        short = client.write_data("auth/approle/role/host-crm1/secret-id", data={}, wrap_ttl="1s")["wrap_info"]["token"]
+    time.sleep(1.5)
+    (host.etc / "identity/bootstrap.json").write_text(json.dumps({"role_id": role_id, "wrapping_token": short}))
+    assert host.enrol("enrol").returncode != 0
+    assert not (host.etc / "identity/identity.pem").exists()
+
+
+def test_a_secret_that_somebody_else_wrapped_is_refused(ready: World, host_at: HostAt) -> None:
+    host = host_at("crm1")
+    with manager(ready.fleet, ready.door) as client:
+        other = wrap(ready.fleet, client, ["sec1"])["sec1"]
+    (host.etc / "identity/bootstrap.json").write_text(json.dumps(asdict(other)))
+    refused = host.enrol("enrol")
+    assert "somebody else wrapped it" in refused.stderr
+
+
+def test_a_bootstrap_is_bound_to_the_machines_address(ready: World, host_at: HostAt) -> None:
+    """far1 is at another address than this test."""
+    host = host_at("far1")
+    bootstrap(host, ready)
+    assert host.enrol("enrol").returncode != 0
+
+
+def test_a_machine_gets_its_own_names_only(ready: World, host_at: HostAt) -> None:
+    client = login(enrolled(host_at("crm1"), ready), ready)
+    own = {"common_name": "crm1.test.jinku", "alt_names": "app.test.jinku", "ip_sans": "127.0.0.1"}
+    pem = client.write_data("pki_int/issue/host-crm1", data=own)["data"]["certificate"].encode()
+    assert names_of(pem) == (["app.test.jinku", "crm1.test.jinku"], ["127.0.0.1"])
+    for wrong in (
+        {"common_name": "db.test.jinku"},
+        {"common_name": "x.crm1.test.jinku"},
+        {"common_name": "*.test.jinku"},
+        {"alt_names": "vault.test.jinku"},
+        {"ip_sans": "127.0.0.9"},
+        {"uri_sans": "spiffe://x"},
+        {"common_name": "localhost"},
+    ):
+        with pytest.raises(HvacError):
+            client.write_data("pki_int/issue/host-crm1", data={**own, **wrong})
+    with pytest.raises(HvacError):
+        client.write_data("pki_int/issue/host-sec1", data={"common_name": "sec1.test.jinku"})
+
+
+def test_a_leaf_is_no_identity(ready: World, host_at: HostAt, tmp_path: Path) -> None:
+    """Services hold the leaf's key; with it nobody logs in at the vault."""
+    client = login(enrolled(host_at("crm1"), ready), ready)
+    made = client.write_data("pki_int/issue/host-crm1", data={"common_name": "crm1.test.jinku"})["data"]
+    leaf = tmp_path / "leaf.pem"
+    leaf.write_text(made["certificate"] + "\n" + made["private_key"] + "\n")
+    with pytest.raises(HvacError):
+        ready.door.client((leaf, leaf)).write_data("auth/hosts/login", data={"name": "host-crm1"})
+
+
+def test_a_machine_logs_in_as_itself_only(ready: World, host_at: HostAt) -> None:
+    identity = enrolled(host_at("crm1"), ready).etc / "identity/identity.pem"
+    with pytest.raises(HvacError):
+        ready.door.client((identity, identity)).write_data("auth/hosts/login", data={"name": "host-sec1"})
+
+
+def test_an_identity_near_its_end_is_renewed_by_itself(ready: World, host_at: HostAt) -> None:
+    host = enrolled(host_at("crm1"), ready)
+    identity = host.etc / "identity/identity.pem"
+    before = identity.read_text()
+    assert host.enrol("renew").returncode == 0
+    assert identity.read_text() == before
+    short = host.etc.parent / "short.py"
+    source = (Path(__file__).parents[2] / "roles/enrol/files/usr/local/sbin/jinku-enrol").read_text()
+    short.write_text(source.replace("RENEW_DAYS = 60", "RENEW_DAYS = 400"))
+    environment = {"JINKU_ETC": str(host.etc), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        ["/usr/bin/python3", short, "renew"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert identity.read_text() != before
+    login(host, ready)
+
+
+def test_the_agent_writes_the_certificate_and_calls_the_hooks(ready: World, host_at: HostAt) -> None:
+    host = enrolled(host_at("crm1"), ready)
+    hook = host.etc / "tls-reload.d/10-test"
+    hook.write_text(f"#!/bin/sh\ntouch {host.etc}/called\n")
+    hook.chmod(0o755)
+    broken = host.etc / "tls-reload.d/05-broken"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    log = (host.etc.parent / "agent.log").open("wb")
+    agent = subprocess.Popen([ready.bao, "agent", f"-config={host.etc}/agent.d"], stdout=log, stderr=log)
+    try:
+        wait_for(host.etc / "called", agent, host)
+    finally:
+        agent.terminate()
+        agent.wait(20)
+    assert names_of((host.etc / "tls/host.pem").read_bytes()) == (["app.test.jinku", "crm1.test.jinku"], ["127.0.0.1"])
+    assert stat.S_IMODE((host.etc / "tls/host.key").stat().st_mode) == 0o640
+    assert (host.etc / "tls/ca.pem").read_text().count("BEGIN CERTIFICATE") == 2
+    assert (host.etc / "tls/host.pem").read_text().count("BEGIN CERTIFICATE") == 2
+    assert (host.etc / "tls/reload.failed").read_text() == "05-broken\n"
+    verified = subprocess.run(
+        ["openssl", "verify", "-x509_strict", "-CAfile", host.etc / "tls/ca.pem", host.etc / "tls/host.pem"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stderr
+
+
+def wait_for(path: Path, agent: subprocess.Popen[bytes], host: Host, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        if agent.poll() is not None or time.monotonic() > deadline:
+            pytest.fail((host.etc.parent / "agent.log").read_text()[-3000:])
+        time.sleep(0.1)

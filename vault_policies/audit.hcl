@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# The audit administrator: sees how the vault is set up and that it records; changes nothing, reads no secret.
+
+# That the audit devices are on, and where they write.
+path "sys/audit" { capabilities = ["read", "sudo"] }
+
+# What each policy allows.
+path "sys/policies/acl" { capabilities = ["list"] }
+path "sys/policies/acl/*" { capabilities = ["read"] }
+
+# Which engines and login methods there are.
+path "sys/mounts" { capabilities = ["read"] }
+path "sys/auth" { capabilities = ["read"] }
+
+# Who may log in, and with which policies.
+path "auth/operators/certs" { capabilities = ["list"] }
+path "auth/operators/certs/*" { capabilities = ["read"] }
+path "auth/hosts/certs" { capabilities = ["list"] }
+path "auth/hosts/certs/*" { capabilities = ["read"] }
+
+# Which certificates were issued.
+path "pki_int/certs" { capabilities = ["list"] }
+path "pki_identity/certs" { capabilities = ["list"] }

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# A machine (<host> is its name). Rendered once per machine.
+
+# It renews the certificate that its services show; the role fixes its own names and addresses.
+path "pki_int/issue/host-<host>" { capabilities = ["update"] }
+
+# It renews its identity, with which it logs in here, before the year is over; the key stays on the machine.
+path "pki_identity/sign/host-<host>" { capabilities = ["update"] }

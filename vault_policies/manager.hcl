@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+# Whoever runs `jinku up`: sets up engines, policies and roles, and reads no application's secret and issues no
+# certificate. Who may write policies could write one that says more; both audit devices record that, and the
+# expectations beside these files are asked at every check. What the manager may not touch at all is who logs in as
+# an operator (auth/operators) and the audit devices (part of the server's own configuration).
+
+# Policies follow the files in vault_policies/.
+path "sys/policies/acl" { capabilities = ["list"] }
+path "sys/policies/acl/*" { capabilities = ["create", "read", "update", "delete"] }
+
+# How the passwords that the database engine makes are composed.
+path "sys/policies/password/database" { capabilities = ["create", "read", "update"] }
+
+# The engines and login methods of an environment, by name: no other can be mounted.
+path "sys/mounts" { capabilities = ["read"] }
+path "sys/mounts/pki_int" { capabilities = ["create", "update"] }
+path "sys/mounts/pki_int/tune" { capabilities = ["update"] }
+path "sys/mounts/pki_identity" { capabilities = ["create", "update"] }
+path "sys/mounts/pki_identity/tune" { capabilities = ["update"] }
+path "sys/mounts/database" { capabilities = ["create", "update"] }
+path "sys/mounts/database/tune" { capabilities = ["update"] }
+path "sys/auth" { capabilities = ["read"] }
+path "sys/auth/hosts" { capabilities = ["create", "update", "sudo"] }
+path "sys/auth/hosts/tune" { capabilities = ["update", "sudo"] }
+path "sys/auth/approle" { capabilities = ["create", "update", "sudo"] }
+path "sys/auth/approle/tune" { capabilities = ["update", "sudo"] }
+
+# The intermediate authority: its key is made inside, its request goes to the root.
+path "pki_int/intermediate/generate/internal" { capabilities = ["update"] }
+path "pki_int/intermediate/set-signed" { capabilities = ["update"] }
+path "pki_int/issuers" { capabilities = ["list"] }
+path "pki_int/config/issuers" { capabilities = ["read", "update"] }
+
+# The authority of the machines' identities: made inside, once; it cannot be given a foreign key.
+path "pki_identity/issuers" { capabilities = ["list"] }
+path "pki_identity/root/generate/internal" { capabilities = ["update"] }
+
+# One role per machine in both authorities, and its removal when the machine leaves.
+path "pki_int/roles" { capabilities = ["list"] }
+path "pki_int/roles/host-*" { capabilities = ["create", "read", "update", "delete"] }
+path "pki_identity/roles" { capabilities = ["list"] }
+path "pki_identity/roles/host-*" { capabilities = ["create", "read", "update", "delete"] }
+
+# How each machine logs in.
+path "auth/hosts/certs" { capabilities = ["list"] }
+path "auth/hosts/certs/host-*" { capabilities = ["create", "read", "update", "delete"] }
+path "auth/approle/role" { capabilities = ["list"] }
+path "auth/approle/role/+" { capabilities = ["create", "read", "update", "delete"] }
+path "auth/approle/role/+/role-id" { capabilities = ["read"] }
+
+# A machine's first secret, and only wrapped: the manager passes it on and cannot see it.
+path "auth/approle/role/+/secret-id" {
+  capabilities     = ["create", "update"]
+  min_wrapping_ttl = "1s"
+  max_wrapping_ttl = "10m"
+}
+
+# The database engine: where it connects and whose password it rotates; not the passwords.
+path "database/config/crm" { capabilities = ["create", "read", "update"] }
+path "database/static-roles" { capabilities = ["list"] }
+path "database/static-roles/crm" { capabilities = ["create", "read", "update"] }
+
+# Rotate the CRM's password now, without seeing it (`jinku rotate`).
+path "database/rotate-role/crm" { capabilities = ["create", "update"] }
+
+# Ask what a policy allows, by a token that can be used from nowhere.
+path "auth/token/create/expect" { capabilities = ["update"] }
+path "sys/capabilities" { capabilities = ["update"] }
+path "auth/token/revoke-accessor" { capabilities = ["update"] }
+
+# Look at the audit devices, the members of the cluster, and who may log in for which duty.
+path "sys/audit" { capabilities = ["read", "sudo"] }
+path "sys/storage/raft/configuration" { capabilities = ["read"] }
+path "auth/operators/certs" { capabilities = ["list"] }
+path "auth/operators/certs/*" { capabilities = ["read"] }
+path "auth/token/roles/expect" { capabilities = ["read"] }
