@@ -77,7 +77,7 @@ class _Reader:
         kind = event["event"]
         if kind == "task":
             self.turn((event["role"], event["task"]))
-        elif kind == "play" or kind == "stats":
+        elif kind in {"play", "stats"}:
             self.turn(None)
         if kind == "stats":
             self._result.hosts = event["hosts"]
@@ -136,12 +136,18 @@ def run(environment: Path, arguments: list[str], on_task: OnTask) -> Convergence
     # setpriv: a run must not go on by itself after its jinku was killed and another one has begun
     command = ["setpriv", "--pdeathsig", "TERM", "--", playbook, "site.yml", *arguments]
     with subprocess.Popen(
-        command, cwd=CHECKOUT, env=ansible_env(environment), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        command,
+        cwd=CHECKOUT,
+        env=ansible_env(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         for line in process.stdout or ():
             if line.startswith(_PREFIX):
-                reader.event(json.loads(line[len(_PREFIX):]))
+                reader.event(json.loads(line[len(_PREFIX) :]))
             elif line.strip():
                 result.other.append(line.rstrip())
     reader.turn(None)

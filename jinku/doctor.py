@@ -4,6 +4,7 @@
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from jinku import engine
 from jinku.model import Topology
 from jinku.model.topology import PACKAGES
 from jinku.places import Places
+from jinku.ssh_access import is_up
 
 SCHEMA = "jinku/doctor/1"
 NEEDED_GIB = 12
@@ -57,8 +59,6 @@ LAB_TOOLS = {
 
 
 def _tools(wanted: dict[str, str]) -> Iterator[Finding]:
-    import sys
-
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     for tool, package in wanted.items():
         found = shutil.which(tool, path=path)
@@ -69,7 +69,12 @@ def _tools(wanted: dict[str, str]) -> Iterator[Finding]:
 def _root() -> Finding:
     if os.geteuid() == 0:
         return Finding("root", Level.OK, "running as root")
-    return Finding("root", Level.MISSING, "not running as root; namespaces and mounts of the lab need it", "run as root, or with sudo")
+    return Finding(
+        "root",
+        Level.MISSING,
+        "not running as root; namespaces and mounts of the lab need it",
+        "run as root, or with sudo",
+    )
 
 
 def _disk(folder: Path, needed_gib: float) -> Finding:
@@ -85,7 +90,12 @@ def _writable(folder: Path) -> Finding:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if os.access(existing, os.W_OK):
         return Finding(f"folder {folder}", Level.OK, "writable")
-    return Finding(f"folder {folder}", Level.MISSING, f"{existing} cannot be written", "another user, or JINKU_STATE_DIR and JINKU_CACHE_DIR")
+    return Finding(
+        f"folder {folder}",
+        Level.MISSING,
+        f"{existing} cannot be written",
+        "another user, or JINKU_STATE_DIR and JINKU_CACHE_DIR",
+    )
 
 
 def _memory() -> Finding:
@@ -94,7 +104,9 @@ def _memory() -> Finding:
             gib = int(line.split()[1]) / 2**20
             if gib >= NEEDED_MEMORY_GIB:
                 return Finding("memory", Level.OK, f"{gib:.0f} GiB available")
-            return Finding("memory", Level.NOTE, f"{gib:.1f} GiB available, {NEEDED_MEMORY_GIB} are wanted", "end other programs")
+            return Finding(
+                "memory", Level.NOTE, f"{gib:.1f} GiB available, {NEEDED_MEMORY_GIB} are wanted", "end other programs"
+            )
     return Finding("memory", Level.NOTE, "unknown")
 
 
@@ -104,7 +116,9 @@ def _cgroups() -> Finding:
         return Finding("cgroups", Level.OK, "v2")
     if (root / "systemd").is_dir() or (root / "unified").is_dir():
         return Finding("cgroups", Level.OK, "the older mixed layout")
-    return Finding("cgroups", Level.MISSING, "no cgroup file system is mounted", "`mount -t cgroup2 none /sys/fs/cgroup`")
+    return Finding(
+        "cgroups", Level.MISSING, "no cgroup file system is mounted", "`mount -t cgroup2 none /sys/fs/cgroup`"
+    )
 
 
 def _init() -> Finding:
@@ -121,11 +135,21 @@ def _kernel() -> Iterator[Finding]:
         if loadable:
             yield Finding(f"kernel {name}", Level.OK, "there")
         else:
-            yield Finding(f"kernel {name}", Level.MISSING, "the kernel has no such file system", f"`modprobe {module}`, or another kernel")
+            yield Finding(
+                f"kernel {name}",
+                Level.MISSING,
+                "the kernel has no such file system",
+                f"`modprobe {module}`, or another kernel",
+            )
     if Path("/dev/loop-control").exists():
         yield Finding("loop devices", Level.OK, "/dev/loop-control")
     else:
-        yield Finding("loop devices", Level.NOTE, "there is no /dev/loop-control; volumes are folders, sizes are not enforced", "`modprobe loop`")
+        yield Finding(
+            "loop devices",
+            Level.NOTE,
+            "there is no /dev/loop-control; volumes are folders, sizes are not enforced",
+            "`modprobe loop`",
+        )
 
 
 def _port(topology: Topology, running: bool) -> Finding:
@@ -140,7 +164,12 @@ def _port(topology: Topology, running: bool) -> Finding:
             probe.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND: the address comes with the lab
             probe.bind((address, port))
         except OSError as error:
-            return Finding(what, Level.MISSING, f"in use: {error.strerror}", "end what listens there (`ss -ltnp`), or other networks under lab: in environment.yaml")
+            return Finding(
+                what,
+                Level.MISSING,
+                f"in use: {error.strerror}",
+                "end what listens there (`ss -ltnp`), or other networks under lab: in environment.yaml",
+            )
     return Finding(what, Level.OK, "free")
 
 
@@ -148,21 +177,35 @@ def _engine() -> Finding:
     found = engine.find()
     if found:
         return Finding("pulumi engine", Level.OK, str(found))
-    return Finding("pulumi engine", Level.NOTE, "not there yet", f"`jinku up` builds {engine.VERSION} once, about 6 minutes; or install an official Pulumi")
+    return Finding(
+        "pulumi engine",
+        Level.NOTE,
+        "not there yet",
+        f"`jinku up` builds {engine.VERSION} once, about 6 minutes; or install an official Pulumi",
+    )
 
 
 def _caches(places: Places) -> Iterator[Finding]:
     images = places.cache / "images"
     count = sum(1 for path in images.glob("[!.]*") if path.is_dir()) if images.exists() else 0
-    yield Finding("images", Level.OK if count else Level.NOTE, f"{count} in {images}", "" if count else "`jinku up` makes them, a few minutes")
+    yield Finding(
+        "images",
+        Level.OK if count else Level.NOTE,
+        f"{count} in {images}",
+        "" if count else "`jinku up` makes them, a few minutes",
+    )
 
 
 def examine(topology: Topology, places: Places) -> list[Finding]:
     """Look at everything that `up` needs for this environment, in an order for reading."""
     lab = topology.env.backend == "lab"
-    from jinku.ssh_access import is_up
-
     running = is_up(places)
+    machine: list[Callable[[], Finding | Iterator[Finding]]] = [
+        _cgroups,
+        _init,
+        _kernel,
+        lambda: _port(topology, running),
+    ]
     looks: list[Callable[[], Finding | Iterator[Finding]]] = [
         lambda: _tools({**TOOLS, **(LAB_TOOLS if lab else {})}),
         *([_root] if lab else []),
@@ -170,7 +213,7 @@ def examine(topology: Topology, places: Places) -> list[Finding]:
         lambda: _writable(places.cache),
         lambda: _disk(places.cache, NEEDED_GIB if lab and not running else 1),
         _memory,
-        *([_cgroups, _init, _kernel, lambda: _port(topology, running)] if lab else []),
+        *(machine if lab else []),
         _engine,
         *([lambda: _caches(places)] if lab else []),
     ]

@@ -32,7 +32,7 @@ class EngineError(Exception):
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """First dotted version in ``text`` as numbers: ``v3.259.0\\n`` -> (3, 259, 0); () when there is none."""
+    """First dotted version in ``text`` as numbers: ``v3.259.0`` -> (3, 259, 0); () when there is none."""
     match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(part or 0) for part in match.groups()) if match else ()
 

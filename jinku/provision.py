@@ -144,8 +144,8 @@ def _recover(places: Places, stack: automation.Stack) -> None:
         stack.cancel()
     exported = stack.export_stack()
     if exported.deployment and exported.deployment.get("pending_operations"):
-        exported.deployment["pending_operations"] = []
-        stack.import_stack(exported)
+        deployment = {**exported.deployment, "pending_operations": []}
+        stack.import_stack(automation.Deployment(version=exported.version, deployment=deployment))
 
 
 class _Listener:
@@ -220,7 +220,9 @@ def _run_site(verb: Verb, places: Places, environment: Path, site: str, on_step:
 def _protected(stack: automation.Stack) -> list[str]:
     """Names of the resources that outlived `destroy` because they are protected."""
     deployment = stack.export_stack().deployment or {}
-    return [resource["urn"].rsplit("::", 1)[-1] for resource in deployment.get("resources", []) if resource.get("protect")]
+    return [
+        resource["urn"].rsplit("::", 1)[-1] for resource in deployment.get("resources", []) if resource.get("protect")
+    ]
 
 
 def run(

@@ -66,7 +66,7 @@ def _control_path(places: Places) -> str:
     return f"{os.environ.get('XDG_RUNTIME_DIR', '/tmp')}/jinku-{os.getuid()}-%C"  # noqa: S108 - %C cannot be guessed to be useful
 
 
-def _block(node: Node, bastion: Node | None, places: Places) -> list[str]:
+def _block(node: Node, bastion: Node | None) -> list[str]:
     jump = [f"  ProxyJump {bastion.name}"] if bastion and bastion != node and "bastion" not in node.tiers else []
     return [
         f"Host {node.name} {node.fqdn}",
@@ -91,8 +91,10 @@ def write(topology: Topology, places: Places, host_keys: Mapping[str, str]) -> N
     lines = [f"# Made by jinku for the environment {places.name}; `ssh -F {places.ssh_config} NODE`", ""]
     bastions = topology.nodes_of("bastion")
     for node in topology.nodes:
-        nearest = next((bastion for bastion in bastions if bastion.site == node.site), bastions[0] if bastions else None)
-        lines += _block(node, nearest, places)
+        nearest = next(
+            (bastion for bastion in bastions if bastion.site == node.site), bastions[0] if bastions else None
+        )
+        lines += _block(node, nearest)
     lines += [
         "Host *",
         f"  User {AUTOMATION}",

@@ -37,7 +37,7 @@ if [ -n "$missing" ]; then
 	if [ ! -e $policy ]; then # Debian's own switch for "start nothing"; an existing one is the owner's decision
 		trap 'rm -f "$policy" "$before"' EXIT
 		trap 'exit 130' INT TERM
-		printf '#!/bin/sh\nexit 101\n' >$policy
+		printf '#!/bin/sh\n# jinku\nexit 101\n' >$policy
 		chmod 755 $policy
 	fi
 	export DEBIAN_FRONTEND=noninteractive
@@ -51,7 +51,7 @@ if [ -n "$missing" ]; then
 	links | comm -13 "$before" - | while read -r link; do # what a package enabled for the next boot
 		case $link in *.wants/* | *.requires/*) rm -f "$link" && echo "left disabled: ${link##*/}" ;; esac
 	done
-	[ ! -e $policy ] || [ "$(tail -1 $policy)" != "exit 101" ] || rm -f "$policy"
+	if grep -qsx "# jinku" $policy; then rm -f $policy; fi # ours, perhaps of an interrupted run
 	rm -f "$before"
 	trap - EXIT INT TERM
 fi

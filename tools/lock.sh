@@ -11,6 +11,7 @@ pin() {
 	shift
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --native-tls \
 		-o "$target" pyproject.toml "$build" "$@"
+	# shellcheck disable=SC2016 # the backquotes are text
 	sed -i '1i # SPDX-License-Identifier: Apache-2.0\n# Made by `make lock` from pyproject.toml; every file is pinned by its hash.' "$target"
 }
 pin tools/requirements.txt

@@ -20,10 +20,10 @@ VERBS = ("doctor", "init", "render", "plan", "up", "status", "nodes", "flows", "
 class _Verbs(click.Group):
     """Loads a verb's module only when it is asked for: `jinku nodes` does not wait for Pulumi."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in VERBS:
             return None
         command: click.Command = import_module(f"jinku.cli.{cmd_name}").command
@@ -46,30 +46,29 @@ def _run(arguments: list[str] | None) -> int:
         return ExitCode.USAGE
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except Failure as error:
-        return _fail(str(error), error.code)
-    except InputError as error:
-        return _fail(str(error), ExitCode.USAGE)
-    except LockedError as error:
-        return _fail(str(error), ExitCode.LOCKED)
-    except EngineError as error:
-        return _fail(str(error), ExitCode.PREREQUISITE)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; the same command again finishes the work", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
         return ExitCode.OK
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
-            where = error.filename or "state or cache folder"
-            return _fail(f"{where}: disk: {error.strerror}; free space, then the same command again", ExitCode.PREREQUISITE)
-        raise
+    except (Failure, InputError, LockedError, EngineError, click.Abort, KeyboardInterrupt, OSError) as error:
+        text, code = _explain(error)
+        click.echo(text, err=True)
+        return code
     return int(code) if isinstance(code, int) else ExitCode.OK
 
 
-def _fail(text: str, code: ExitCode) -> int:
-    click.echo(text, err=True)
-    return code
+def _explain(error: BaseException) -> tuple[str, ExitCode]:
+    """Text and exit code of an error that a person can act upon; any other is raised again, with its traceback."""
+    codes = {InputError: ExitCode.USAGE, LockedError: ExitCode.LOCKED, EngineError: ExitCode.PREREQUISITE}
+    if isinstance(error, Failure):
+        return str(error), error.code
+    if type(error) in codes:
+        return str(error), codes[type(error)]
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return "interrupted; the same command again finishes the work", ExitCode.INTERRUPTED
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+        where = error.filename or "the state or cache folder"
+        return f"{where}: disk: {error.strerror}; free space, then the same command again", ExitCode.PREREQUISITE
+    raise error
 
 
 def main(arguments: list[str] | None = None) -> None:

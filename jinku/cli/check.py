@@ -14,8 +14,13 @@ from jinku.ssh_access import is_up
 
 @click.command("check")
 @environment_option
-@click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Also write records and verdicts (schema jinku/check/1) to FILE.")
+@click.option(
+    "--json",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write records and verdicts (schema jinku/check/1) to FILE.",
+)
 @click.option("--node", "nodes", multiple=True, metavar="NODE", help="Look at this node only; may be repeated.")
 def command(env: Selection, target: Path | None, nodes: tuple[str, ...]) -> None:
     """Run the control tests against the running environment, changing nothing on it, and write the report."""

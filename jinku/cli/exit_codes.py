@@ -36,7 +36,7 @@ _MEANINGS = {
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code.value:<4}{code.meaning}" for code in ExitCode)
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818 - it is the end of a verb, and not always an error
     """A verb ends with this text on standard error and this exit code."""
 
     def __init__(self, text: str, code: ExitCode = ExitCode.FAILED) -> None:

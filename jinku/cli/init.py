@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 import click
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.model import InputError, load_environment
@@ -14,18 +14,33 @@ from jinku.model.loading import INVENTORIES
 
 @click.command("init")
 @click.argument("name")
-@click.option("--profile", type=click.Choice(["small", "standard"]), default="small", show_default=True,
-              help="small: one host a zone; standard: redundant, level 3.")
-@click.option("--backend", type=click.Choice(["lab", "existing"]), default="lab", show_default=True,
-              help="lab: hosts on this machine; existing: hosts that are there, reached by SSH.")
+@click.option(
+    "--profile",
+    type=click.Choice(["small", "standard"]),
+    default="small",
+    show_default=True,
+    help="small: one host a zone; standard: redundant, level 3.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["lab", "existing"]),
+    default="lab",
+    show_default=True,
+    help="lab: hosts on this machine; existing: hosts that are there, reached by SSH.",
+)
 def command(name: str, profile: str, backend: str) -> None:
     """Write a commented environment.yaml for NAME: a new folder under inventories/, or the path of a folder anywhere."""
     folder = Path(name) if "/" in name else INVENTORIES / name
     file = folder / "environment.yaml"
     if file.exists():
         raise Failure(f"{file}: (file): is there already; another name", ExitCode.USAGE)
-    template = Environment(loader=PackageLoader("jinku.cli"), undefined=StrictUndefined, trim_blocks=True,
-                           keep_trailing_newline=True, autoescape=False).get_template("environment.yaml.j2")  # noqa: S701 - YAML, and the values are checked below
+    template = Environment(
+        loader=PackageLoader("jinku.cli"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=select_autoescape(),
+    ).get_template("environment.yaml.j2")
     label = folder.resolve().name
     number = 80 + hashlib.sha256(label.encode()).digest()[0] % 160  # two labs on one machine rarely share networks
     text = template.render(name=label, profile=profile, backend=backend, number=number)

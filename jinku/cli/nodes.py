@@ -25,7 +25,9 @@ def command(env: Selection, as_json: bool) -> None:
             "tiers": list(node.tiers),
             "address": str(node.address),
             "address6": str(node.address6) if node.address6 else None,
-            "volumes": [{"name": volume.name, "mount": volume.mount, "size_gib": volume.size_gib} for volume in node.volumes],
+            "volumes": [
+                {"name": volume.name, "mount": volume.mount, "size_gib": volume.size_gib} for volume in node.volumes
+            ],
         }
         for node in env.topology.nodes
     ]

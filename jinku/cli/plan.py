@@ -28,7 +28,9 @@ def command(env: Selection) -> None:
             with progress.stage("files and settings (ansible-playbook --check --diff)"):
                 convergence = playbook.run(env, ["--check", "--diff"], progress, verbose=False)
                 _show(convergence, progress)
-            bad += sorted({trouble.host for trouble in convergence.troubles}) or (["ansible-playbook"] if convergence.code else [])
+            bad += sorted({trouble.host for trouble in convergence.troubles}) or (
+                ["ansible-playbook"] if convergence.code else []
+            )
             changes += sum(convergence.changed.values())
         else:
             progress.line("no host is up yet: `jinku up` would make them and configure them all")

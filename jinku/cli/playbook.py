@@ -22,7 +22,13 @@ def run(env: Selection, arguments: list[str], progress: Progress, *, verbose: bo
 
     result = converge.run(env.folder, arguments, show)
     for trouble in result.troubles:
-        what = "cannot be reached" if trouble.unreachable else f"{trouble.role}: {trouble.task}" if trouble.role else trouble.task
+        what = (
+            "cannot be reached"
+            if trouble.unreachable
+            else f"{trouble.role}: {trouble.task}"
+            if trouble.role
+            else trouble.task
+        )
         progress.line(f"{trouble.host}: {what}: {trouble.text}", "red")
     if result.code and not result.troubles:
         progress.line("\n".join(result.other[-20:]), "red")

@@ -27,10 +27,14 @@ class Progress:
         self.stages: list[tuple[str, float]] = []
 
     def __enter__(self) -> Self:
+        """Start to draw."""
         self._spinners.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Clear the spinners; what was printed stays."""
         self._spinners.stop()
 
     def line(self, text: str = "", style: str | None = None) -> None:

@@ -15,8 +15,12 @@ from jinku.model.inventory import inventory
 
 @click.command("render")
 @environment_option
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Folder for the files, made if it is missing.  [default: rendered, in the environment's state folder]")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for the files, made if it is missing.  [default: rendered, in the environment's state folder]",
+)
 def command(env: Selection, output: Path | None) -> None:
     """Write the inventory, every host's and router's packet filter, the diagram and the request sheet for the network team."""
     folder = output or env.places.state / "rendered"

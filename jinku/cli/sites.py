@@ -38,7 +38,9 @@ def run(verb: Verb, env: Selection, progress: Progress) -> list[SiteResult]:
             progress.begin(text)
         else:
             note = f"({', '.join(step.because)})" if step.because else ""
-            progress.end(text, step.seconds, note, failed=step.failed, quiet=step.change == "replace" and verb != "preview")
+            progress.end(
+                text, step.seconds, note, failed=step.failed, quiet=step.change == "replace" and verb != "preview"
+            )
 
     program = engine.ensure(progress.line)
     results = provision.run(verb, env.places, env.folder, list(env.topology.sites), program, show)
@@ -58,4 +60,7 @@ def announce_replacements(results: list[SiteResult], env: Selection, progress: P
                 node = env.topology.node(step.resource.removeprefix("host "))
                 kept = ", ".join(volume.name for volume in node.volumes)
                 because = f" because of {', '.join(step.because)}" if step.because else ""
-                progress.line(f"host {node.name} would be replaced{because}; " + (f"its volumes stay: {kept}" if kept else "it has no volumes"))
+                progress.line(
+                    f"host {node.name} would be replaced{because}; "
+                    + (f"its volumes stay: {kept}" if kept else "it has no volumes")
+                )

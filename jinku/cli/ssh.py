@@ -23,10 +23,15 @@ def command(env: Selection, node: str, remote: tuple[str, ...]) -> None:
     """
     known = [each.name for each in env.topology.nodes]
     if node not in known:
-        raise Failure(f"{env.environment.name}: NODE: there is no node {node!r}; one of {', '.join(known)}", ExitCode.USAGE)
+        raise Failure(
+            f"{env.environment.name}: NODE: there is no node {node!r}; one of {', '.join(known)}", ExitCode.USAGE
+        )
     config = env.places.ssh_config
     if not config.exists():
         raise Failure(f"{config}: (file): is missing; `jinku up` makes the hosts and this file", ExitCode.PREREQUISITE)
     text = remote[0] if len(remote) == 1 else shlex.join(remote)
     sys.stdout.flush()
-    os.execvp("ssh", ["ssh", "-F", str(config), node, *(["--", text] if text else [])])
+    os.execvp(  # noqa: S606 - the words go to ssh as they are
+        "ssh",
+        ["ssh", "-F", str(config), node, *(["--", text] if text else [])],
+    )

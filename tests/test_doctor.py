@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a machine may lack: each lack is found before anything is touched, and its remedy is named."""
+
+import json
+import socket
+from collections import namedtuple
+
+import pytest
+import yaml
+
+from jinku import cli, doctor
+from jinku.cli.exit_codes import ExitCode
+from jinku.doctor import Level
+from jinku.model import Topology, load_environment
+from jinku.model.topology import PACKAGES
+from jinku.places import Places
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("JINKU_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(SystemExit):
+        cli.main(["init", str(tmp_path / "mine")])
+    file = tmp_path / "mine/environment.yaml"
+    choices = yaml.safe_load(file.read_text())
+    choices["lab"] = {"wan": "172.31.241.0/24", "wan6": "fdf1::/64", "link": "172.31.242.0/29", "link6": "fdf2::/64"}
+    file.write_text(yaml.safe_dump(choices, allow_unicode=True))
+    return file.parent
+
+
+def findings(folder):
+    environment = load_environment(folder)
+    return {found.what: found for found in doctor.examine(Topology.of(environment), Places(environment.name))}
+
+
+def up(folder):
+    """Exit code of `jinku up`, which must stop before anything is touched."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["up", "--env", str(folder)])
+    return ended.value.code
+
+
+def test_a_missing_tool_is_named_with_its_package(lab, monkeypatch, capsys, tmp_path):
+    which = doctor.shutil.which
+    monkeypatch.setattr(doctor.shutil, "which", lambda tool, **more: None if tool == "mmdebstrap" else which(tool, **more))
+    assert findings(lab)["mmdebstrap"].level is Level.MISSING
+    assert up(lab) == ExitCode.PREREQUISITE
+    assert "mmdebstrap: is not installed; `apt-get install mmdebstrap`" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_who_is_not_root_is_told(lab, monkeypatch, capsys):
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
+    assert up(lab) == ExitCode.PREREQUISITE
+    assert "not running as root" in capsys.readouterr().err
+
+
+def test_too_little_room_is_told(lab, monkeypatch, capsys):
+    usage = namedtuple("usage", "total used free")(2**40, 2**40 - 2**30, 2**30)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage)
+    assert up(lab) == ExitCode.PREREQUISITE
+    assert "1.0 GiB free, 12 are needed" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_told(lab, capsys):
+    with socket.socket() as other:
+        other.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+        other.bind(("172.31.241.1", PACKAGES.port))
+        other.listen()
+        assert up(lab) == ExitCode.PREREQUISITE
+    assert f"port 172.31.241.1:{PACKAGES.port}: in use" in capsys.readouterr().err
+    assert findings(lab)[f"port 172.31.241.1:{PACKAGES.port}"].level is Level.OK
+
+
+def test_doctor_prints_a_document_and_ends_with_what_it_found(lab, monkeypatch, capsys):
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--json", "--env", str(lab)])
+    assert ended.value.code == ExitCode.PREREQUISITE
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "jinku/doctor/1"
+    root = next(found for found in document["findings"] if found["what"] == "root")
+    assert (root["level"], root["remedy"]) == ("missing", "run as root, or with sudo")
