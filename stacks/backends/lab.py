@@ -160,22 +160,16 @@ class LabBackend:
         return ZoneResources(networks, site, (network,))
 
     def _image(self, tiers: tuple[str, ...], site: SiteResources, parent: pulumi.Resource) -> Image:
-        """The image of a set of tiers, declared once a stack."""
+        """The image of a set of tiers, declared once a stack; it stands on one for every host."""
         name = _image_name(tiers)
         if name not in self._images:
-            own = {package for tier in tiers for package in packages_of(CHECKOUT / "roles" / tier)}
-            self._images[name] = Image(
-                name,
-                {
-                    "name": name,
-                    "tiers": sorted(tiers),
-                    "packages": sorted({*self._base, *own}),
-                    "parts": [str(ensure_part("openbao", self._places.cache))],
-                    "suite": SUITE,
-                    "cache": str(self._places.cache),
-                },
-                pulumi.ResourceOptions(parent=site.resources[1], provider=_provider(site)),
-            )
+            inputs: dict[str, Any] = {"packages": self._base, "parts": [str(ensure_part("openbao", self._places.cache))]}
+            if tiers:
+                own = {package for tier in tiers for package in packages_of(CHECKOUT / "roles" / tier)}
+                inputs = {"packages": sorted(own - set(self._base)), "base": self._image((), site, parent).path}
+            inputs |= {"name": name, "tiers": sorted(tiers), "suite": SUITE, "cache": str(self._places.cache)}
+            options = pulumi.ResourceOptions(parent=site.resources[1], provider=_provider(site))
+            self._images[name] = Image(name, inputs, options)
         return self._images[name]
 
     def node(self, node: Node, zone: ZoneResources, parent: pulumi.Resource) -> pulumi.Output[dict[str, str]]:

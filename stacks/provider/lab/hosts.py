@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from . import cgroups, identity, images, links, names, volumes
 from .process import LabError, run
@@ -72,7 +72,9 @@ class Host:
     def port(self) -> links.Port:
         """Its cable into the zone's bridge."""
         bridge = names.interface(self.zone)
-        return links.Port(names.switch(self.env, self.site), bridge, names.interface(f"h.{self.name}"), self.id, self.interface)
+        return links.Port(
+            names.switch(self.env, self.site), bridge, names.interface(f"h.{self.name}"), self.id, self.interface
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ async def create(host: Host) -> Seen:
 
 def write_boot(host: Host, layers: Sequence[Path]) -> None:
     """Write what the keeper reads."""
-    mounts = "\n".join(f"{volumes.image_file(host.env, host.site, volume.name)} {volume.mount}" for volume in host.volumes)
+    mounts = "\n".join(
+        f"{volumes.image_file(host.env, host.site, volume.name)} {volume.mount}" for volume in host.volumes
+    )
     told = {
         "NAME": host.id,
         "HOSTNAME": host.name,
@@ -177,8 +181,9 @@ async def stop(host: Host, *, seconds: float = STOP_SECONDS) -> None:
             os.kill(pid, signal.SIGTERM)  # to nspawn: an orderly power-off
         except ProcessLookupError:
             continue
-    deadline = asyncio.get_running_loop().time() + seconds
-    while cgroups.populated(host.id) and asyncio.get_running_loop().time() < deadline:
+    for _ in range(int(seconds * 10)):
+        if not cgroups.populated(host.id):
+            break
         await asyncio.sleep(0.1)
     await cgroups.kill(host.id)
 
@@ -227,11 +232,9 @@ def all_of(env: str) -> list[Host]:
     return [from_record(json.loads(path.read_text())) for path in records]
 
 
-def from_record(told: dict[str, object]) -> Host:
+def from_record(told: dict[str, Any]) -> Host:
     """A host from its host.json."""
-    mounts = told["volumes"]
-    assert isinstance(mounts, list)
-    return Host(**{**told, "volumes": tuple(Mount(**mount) for mount in mounts)})  # type: ignore[arg-type]
+    return Host(**{**told, "volumes": tuple(Mount(**mount) for mount in told["volumes"])})
 
 
 def load(env: str, name: str) -> Host:

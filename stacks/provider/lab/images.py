@@ -39,9 +39,41 @@ class Recipe:
 
     def digest(self) -> str:
         """Content address, 16 hexadecimal digits. Raises LabError if a part is missing."""
-        told: dict[str, object] = {**asdict(self), "recipe": RECIPE, "parts": [file_digest(Path(part)) for part in self.parts]}
+        told: dict[str, object] = {
+            **asdict(self),
+            "recipe": RECIPE,
+            "parts": [file_digest(Path(part)) for part in self.parts],
+        }
         told["scripts"] = [file_digest(path) for path in sorted(SCRIPTS.glob("image-*.sh"))]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Image:
+    """Inputs of an image. name, tiers: for people. parts: paths of .deb files. cache: folder. base: path of another image, or ""."""
+
+    name: str
+    suite: str
+    cache: str
+    packages: tuple[str, ...]
+    tiers: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    base: str = ""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What determines it."""
+        return recipe(self.suite, self.packages, self.parts, self.base)
+
+    @property
+    def cache_folder(self) -> Path:
+        """The cache that holds the images of the machine."""
+        return Path(self.cache)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies once it is made. Raises LabError if a part is missing."""
+        return folder(self.cache_folder, self.recipe.digest())
 
 
 def file_digest(path: Path) -> str:
@@ -50,7 +82,9 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as failure:
-        raise LabError(f"parts: {path}: {failure.strerror}; the path of a .deb on the controller would be right") from failure
+        raise LabError(
+            f"parts: {path}: {failure.strerror}; the path of a .deb on the controller would be right"
+        ) from failure
 
 
 def recipe(suite: str, packages: Sequence[str], parts: Sequence[str] = (), base: str = "") -> Recipe:
@@ -105,7 +139,9 @@ async def ensure(cache: Path, wanted: Recipe) -> Path:
             await discard(draft)
             raise
         below = [] if not wanted.base else [layer.parent.name for layer in layers(folder(cache, wanted.base))]
-        (draft / "image.json").write_text(json.dumps({"layers": [image.name, *below], "recipe": asdict(wanted)}, indent=1) + "\n")
+        (draft / "image.json").write_text(
+            json.dumps({"layers": [image.name, *below], "recipe": asdict(wanted)}, indent=1) + "\n"
+        )
         os.sync()  # a power loss must not leave a name without its content
         await discard(image)
         draft.rename(image)
@@ -114,7 +150,12 @@ async def ensure(cache: Path, wanted: Recipe) -> Path:
 
 async def build(draft: Path, wanted: Recipe, sources: Sources) -> None:
     """Fill `<draft>/root`. The scripts mount in a namespace of their own, so no mount survives them."""
-    env = {"PACKAGES": " ".join(wanted.packages), "PARTS": " ".join(wanted.parts), "SUITE": wanted.suite, "DRAFT": str(draft)}
+    env = {
+        "PACKAGES": " ".join(wanted.packages),
+        "PARTS": " ".join(wanted.parts),
+        "SUITE": wanted.suite,
+        "DRAFT": str(draft),
+    }
     if wanted.base:
         env["LOWER"] = ":".join(str(layer) for layer in layers(folder(draft.parent.parent, wanted.base)))
         script = SCRIPTS / "image-tier.sh"

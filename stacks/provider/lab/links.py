@@ -65,7 +65,11 @@ async def ensure_bridge(netns: str, bridge: str) -> None:
     present = await links(netns)
     lines = [] if bridge in present else [f"link add name {bridge} type bridge forward_delay 0 stp_state 0"]
     lines.append(f"link set dev {bridge} up")
-    lines += [f"link set dev {name} master {bridge} up" for name, link in present.items() if link.get("ifalias") == f"port of {bridge}"]
+    lines += [
+        f"link set dev {name} master {bridge} up"
+        for name, link in present.items()
+        if link.get("ifalias") == f"port of {bridge}"
+    ]
     await ip(netns, lines)
 
 
@@ -89,7 +93,9 @@ async def ensure_port(port: Port) -> None:
     """Make a veth pair and plug it in. Raises LabError if the bridge is missing."""
     near = await links(port.switch)
     if port.bridge not in near:
-        raise LabError(f"bridge {port.bridge}: not in namespace {port.switch}; the Network of that zone must be made first")
+        raise LabError(
+            f"bridge {port.bridge}: not in namespace {port.switch}; the Network of that zone must be made first"
+        )
     far = await links(port.netns)
     if port.near not in near or port.far not in far:
         if port.near in near:

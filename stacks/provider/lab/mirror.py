@@ -23,12 +23,15 @@ def log_file(env: str) -> Path:
 
 
 def processes(env: str) -> list[int]:
-    """pids of the environment's mirror, found by what the process was given, not by a record that may be old."""
+    """Process ids of the environment's mirror, found by what the process was given, not by a record that may be old."""
     found = []
     mark = f"{OWNER}={env}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words, given = (folder / "cmdline").read_bytes().split(b"\0"), (folder / "environ").read_bytes().split(b"\0")
+            words, given = (
+                (folder / "cmdline").read_bytes().split(b"\0"),
+                (folder / "environ").read_bytes().split(b"\0"),
+            )
         except OSError:
             continue
         if mark in given and b"stacks.provider.lab.mirror_filter.AllowedHosts" in words:

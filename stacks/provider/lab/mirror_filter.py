@@ -8,7 +8,7 @@ from proxy.http.parser import HttpParser
 from proxy.http.proxy import HttpProxyBasePlugin
 
 
-class AllowedHosts(HttpProxyBasePlugin):  # type: ignore[misc]  # proxy.py carries no types
+class AllowedHosts(HttpProxyBasePlugin):
     """Lets a request pass only to a host named in JINKU_MIRROR_HOSTS."""
 
     def before_upstream_connection(self, request: HttpParser) -> HttpParser | None:

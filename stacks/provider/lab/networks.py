@@ -1,8 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """One zone of one site: a bridge in the site's switch namespace."""
 
+from dataclasses import dataclass
+
 from . import links, names
 from .process import locked
+
+
+@dataclass(frozen=True)
+class Network:
+    """A zone of a site. network, network6: its addresses, for people; network6 may be ""."""
+
+    env: str
+    site: str
+    zone: str
+    network: str
+    network6: str = ""
 
 
 async def ensure(env: str, site: str, zone: str) -> None:

@@ -13,7 +13,9 @@ class LabError(Exception):
     """A step of the lab failed; the text says which and what would be right."""
 
 
-async def run(*command: str | Path, stdin: str | None = None, check: bool = True, env: dict[str, str] | None = None) -> str:
+async def run(
+    *command: str | Path, stdin: str | None = None, check: bool = True, env: dict[str, str] | None = None
+) -> str:
     """Run a program to its end and return its standard output.
 
     command: program and arguments, no shell. stdin: text given to it. env: variables added to ours.

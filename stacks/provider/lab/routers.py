@@ -4,12 +4,14 @@
 Its legs are called as the zones are, and `wan` and `link`; so a packet filter may name them.
 """
 
+import hashlib
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from . import links, names, networks, outside
-from .process import LabError, in_netns, ip, run
+from .process import in_netns, ip, run
 
 SYSCTL = (
     "net.ipv4.ip_forward=1",
@@ -19,7 +21,6 @@ SYSCTL = (
     "net.ipv4.conf.all.accept_redirects=0",
     "net.ipv4.conf.all.send_redirects=0",
 )
-TABLE = "inet jinku"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,11 @@ class Router:
 
     def configuration(self) -> list[str]:
         """`ip` commands for its addresses and routes, in an order that works; each replaces what is there."""
-        legs = [*self.zones, Leg("wan", self.wan_address, self.wan_address6), Leg("link", self.link_address, self.link_address6)]
+        legs = [
+            *self.zones,
+            Leg("wan", self.wan_address, self.wan_address6),
+            Leg("link", self.link_address, self.link_address6),
+        ]
         lines = []
         for leg in legs:
             device = names.interface(leg.zone)
@@ -109,6 +114,19 @@ async def ensure(router: Router) -> None:
 async def load(router: Router) -> None:
     """Load the packet filter, which replaces its own table in one transaction: an error changes nothing."""
     await in_netns(router.netns, "nft", "-f", "-", stdin=router.ruleset)
+    record(router).parent.mkdir(parents=True, exist_ok=True)
+    record(router).write_text(await loaded(router))
+
+
+async def loaded(router: Router) -> str:
+    """SHA-256 of the packet filter that is in force, without its counters."""
+    listed = await in_netns(router.netns, "nft", "--stateless", "list", "ruleset")
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def record(router: Router) -> Path:
+    """File that remembers what `loaded` was after the last load, so that a change by hand is seen."""
+    return names.lab_directory(router.env) / "routers" / f"{router.site}.sha256"
 
 
 async def inspect(router: Router) -> Literal["absent", "broken", "running"]:
@@ -118,9 +136,7 @@ async def inspect(router: Router) -> Literal["absent", "broken", "running"]:
     for port in router.ports():
         if not await links.connected(port):
             return "broken"
-    try:
-        await in_netns(router.netns, "nft", "list", "table", *TABLE.split())
-    except LabError:
+    if not record(router).exists() or record(router).read_text() != await loaded(router):
         return "broken"
     forwards = await in_netns(router.netns, "sysctl", "--values", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
     if forwards.split() != ["1", "1"] or not await outside.whole(router.env):
@@ -135,4 +151,5 @@ async def remove(router: Router) -> None:
     for port in router.ports():
         await links.remove_port(port)
     await links.remove_netns(router.netns)
+    record(router).unlink(missing_ok=True)
     await outside.remove_if_unused(router.env)

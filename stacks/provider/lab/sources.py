@@ -34,10 +34,10 @@ def entries(deb822: str, one_line: str) -> list[tuple[str, list[str]]]:
     """(URI, suites) of every `deb` entry in the text of debian.sources and of sources.list, in their order."""
     found: list[tuple[str, list[str]]] = []
     for stanza in re.split(r"\n\s*\n", deb822):
-        fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t]+.*)*)", stanza, re.M))
+        fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t]+.*)*)", stanza, re.MULTILINE))
         if "deb" in fields.get("Types", "").split() and fields.get("Enabled", "yes") != "no":
             found += [(uri, fields.get("Suites", "").split()) for uri in fields.get("URIs", "").split()]
-    for uri, suite in re.findall(r"^deb\s+(?:\[[^]]*]\s+)?(\S+)\s+(\S+)", one_line, re.M):
+    for uri, suite in re.findall(r"^deb\s+(?:\[[^]]*]\s+)?(\S+)\s+(\S+)", one_line, re.MULTILINE):
         found.append((uri, [suite]))
     return found
 
@@ -47,7 +47,10 @@ def controller_sources(apt: Path = APT) -> Sources:
 
     Raises LabError if neither names a Debian archive.
     """
-    texts = [path.read_text() if path.exists() else "" for path in (apt / "sources.list.d/debian.sources", apt / "sources.list")]
+    texts = [
+        path.read_text() if path.exists() else ""
+        for path in (apt / "sources.list.d/debian.sources", apt / "sources.list")
+    ]
     archive = security = None
     for uri, suites in entries(*texts):
         if any(suite.endswith("-security") for suite in suites):
@@ -55,5 +58,7 @@ def controller_sources(apt: Path = APT) -> Sources:
         elif suites:
             archive = archive or uri.rstrip("/")
     if archive is None:
-        raise LabError(f"{apt}/sources.list.d/debian.sources: no Debian archive in it; a stanza with Types: deb and URIs: would be right")
+        raise LabError(
+            f"{apt}/sources.list.d/debian.sources: no Debian archive in it; a stanza with Types: deb and URIs: would be right"
+        )
     return Sources(archive, security)

@@ -2,12 +2,24 @@
 """Data that outlives its host: an ext4 file system in a sparse file, mounted by the host's keeper while the host runs."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import names
 from .process import LabError, locked, run
 
 GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Inputs of a volume. size_gib: GiB. disposable: it may be deleted with what is in it."""
+
+    env: str
+    site: str
+    name: str
+    size_gib: int
+    disposable: bool = False
 
 
 def image_file(env: str, site: str, name: str) -> Path:
@@ -32,7 +44,19 @@ async def ensure(env: str, site: str, name: str, size_gib: int) -> Path:
         with draft.open("xb") as file:
             file.truncate(size_gib * GIB)
         draft.chmod(0o600)
-        await run("mkfs.ext4", "-q", "-O", "encrypt", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-m", "0", "-L", name[:16], draft)
+        await run(
+            "mkfs.ext4",
+            "-q",
+            "-O",
+            "encrypt",
+            "-E",
+            "lazy_itable_init=1,lazy_journal_init=1",
+            "-m",
+            "0",
+            "-L",
+            name[:16],
+            draft,
+        )
         draft.rename(path)
     return path
 
@@ -68,7 +92,9 @@ async def remove(env: str, site: str, name: str, *, disposable: bool) -> None:
     if not path.exists():
         return
     if not disposable:
-        raise LabError(f"{name}: holds data and is protected; `disposable: true` in environment.yaml would allow to delete it")
+        raise LabError(
+            f"{name}: holds data and is protected; `disposable: true` in environment.yaml would allow to delete it"
+        )
     for device in await attached(path):
         await run("losetup", "--detach", device, check=False)
     path.unlink()
