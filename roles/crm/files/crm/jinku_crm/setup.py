@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the CRM's database to what the role wants; does nothing when it is there. Run as the CRM's own account.
+
+    python3 -m jinku_crm.setup [--check] [--first-login]
+
+Prints one JSON object: ``changes``, a list of what was (with --check: would be) done; ``stop``, whether the servers must stand still
+meanwhile; ``first_login``, with --first-login only: the administrator's one-time password, made anew, or null when the
+administrator has chosen an own one.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from jinku_crm.settings import CONFIGURATION, Settings, use_tryton_configuration
+
+STAMP = "jinku:"  # the comment of schema public begins so: what was set up travels with every dump of the database
+ADMINISTRATOR = "admin"
+ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # of one-time passwords: nothing that is misread
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; raises SystemExit with a message when a step fails."""
+    arguments = _arguments(argv)
+    settings = Settings.load()
+    use_tryton_configuration(settings.database)
+    wanted, found = _wanted(settings), _found(settings.database)
+    changes = [step for step in ("modules", "company") if found.get(step) != wanted[step]]
+    if not set(settings.modules) <= found["activated"] and "modules" not in changes:
+        changes.insert(0, "modules")
+    first_login = None
+    if not arguments.check:
+        with contextlib.redirect_stdout(sys.stderr):
+            if "modules" in changes:
+                _update_modules(settings, new=not found["activated"])
+                if "modules" not in found:  # a new database, or one whose first set-up was cut short
+                    _lock_administrator(settings)
+                found["modules"] = wanted["modules"]
+                _stamp(settings.database, found)
+            if "company" in changes:
+                _set_up_company(settings)
+                _stamp(settings.database, wanted)
+            if arguments.first_login:
+                first_login = _first_login(settings)
+        if first_login:
+            changes.append("one-time password of the administrator")
+    print(json.dumps({"changes": changes, "stop": "modules" in changes and bool(found["activated"]), "first_login": first_login}))
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="jinku_crm.setup", description="brings the CRM's database to what the role wants")
+    parser.add_argument("--check", action="store_true", help="say what would be done")
+    parser.add_argument("--first-login", action="store_true", help="make a one-time password, unless the administrator has an own one")
+    return parser.parse_args(argv)
+
+
+def _wanted(settings: Settings) -> dict[str, str]:
+    """Digests of what the data depends on: the modules' packages and languages, and the company's settings."""
+    names = ("trytond", *(f"trytond_{name}" for name in settings.modules if not name.startswith("jinku_")))
+    versions = [(name, distribution(name).version) for name in names]
+    own = sorted((path.name, path.read_bytes()) for path in Path(__file__).parents[1].glob("trytond_jinku_*/**/*") if path.is_file())
+    modules = repr((versions, settings.modules, sorted(settings.languages), own))
+    company = repr((settings.company, settings.languages, settings.timezone, settings.demo_data))
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in (("modules", modules), ("company", company))}
+
+
+def _connect(database: str) -> Any:
+    from trytond.backend.postgresql import Database
+
+    return psycopg2.connect(**Database._connection_params(database))
+
+
+def _found(database: str) -> dict[str, Any]:
+    """What the database says of itself: the stamp's digests, and ``activated``, the set of modules."""
+    connection = _connect(database)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT obj_description('public'::regnamespace, 'pg_namespace'), to_regclass('ir_module') IS NOT NULL")
+            comment, exists = cursor.fetchone()
+            activated = set()
+            if exists:
+                cursor.execute("SELECT name FROM ir_module WHERE state = 'activated'")
+                activated = {name for (name,) in cursor}
+    finally:
+        connection.close()
+    stamp = json.loads(comment[len(STAMP) :]) if comment and comment.startswith(STAMP) else {}
+    return {**stamp, "activated": activated}
+
+
+def _stamp(database: str, digests: dict[str, Any]) -> None:
+    connection = _connect(database)
+    stamp = {name: digests[name] for name in ("modules", "company") if name in digests}
+    with connection, connection.cursor() as cursor:
+        cursor.execute("COMMENT ON SCHEMA public IS %s", (STAMP + json.dumps(stamp),))
+    connection.close()
+
+
+def _update_modules(settings: Settings, *, new: bool) -> None:
+    """Run Tryton's own tool. Its exit code is not believed: the module list of the database is.
+
+    With `clean_timeout = 0` a listener refreshes the module list while the tool changes it, and the tool dies: so not here.
+    """
+    languages = ["-l", *sorted({"en", *settings.languages})]
+    environment = {**os.environ, "PGOPTIONS": "-c synchronous_commit=off"}  # many small commits; the stamp's is a full one
+    with tempfile.TemporaryDirectory(prefix="jinku-crm-", dir="/dev/shm") as folder:  # noqa: S108  memory, 0700
+        override, password = Path(folder, "override.conf"), Path(folder, "password")
+        override.write_text("[cache]\nclean_timeout = 300\n", encoding="utf-8")
+        password.write_text(secrets.token_urlsafe(24), encoding="utf-8")  # nobody learns it
+        tool = ["trytond-admin", "-c", CONFIGURATION, str(override), "-d", settings.database, *languages]
+        if new:
+            first = [*tool, "-u", "ir", "res", "--email", f"{ADMINISTRATOR}@{settings.domain}"]
+            _run(first, {**environment, "TRYTONPASSFILE": str(password)})
+        update = settings.modules if new else ("ir", "res", *settings.modules)
+        output = _run([*tool, "-m", "-u", *update, "--activate-dependencies"], environment)
+    missing = sorted(set(settings.modules) - _found(settings.database)["activated"])
+    if missing:
+        raise SystemExit(f"trytond-admin: {', '.join(missing)}: not activated; its last words:\n{output[-2000:]}")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def _set_up_company(settings: Settings) -> None:
+    from jinku_crm import company, demonstration, pool
+
+    def work(objects: Any) -> None:
+        company.set_up(objects, settings)
+        if settings.demo_data:
+            demonstration.fill(objects)
+
+    pool.run(settings.database, work)
+
+
+def _lock_administrator(settings: Settings) -> None:
+    """Give the administrator a temporary password that nobody learns: Tryton's tool set one before our module was there."""
+    from jinku_crm import pool
+
+    def work(objects: Any) -> None:
+        User = objects.get("res.user")
+        User.write(User.search([("login", "=", ADMINISTRATOR)]), {"password": secrets.token_urlsafe(24)})
+
+    pool.run(settings.database, work)
+
+
+def _first_login(settings: Settings) -> dict[str, str] | None:
+    """Make a one-time password, unless the administrator has an own one."""
+    from jinku_crm import pool
+
+    groups = ["".join(secrets.choice(ALPHABET) for _ in range(5)) for _ in range(4)]
+
+    def work(objects: Any) -> dict[str, str] | None:
+        User = objects.get("res.user")
+        user = User.search([("login", "=", ADMINISTRATOR)])[0]
+        if not user.password_temporary:
+            return None
+        User.write([user], {"password": "-".join(groups)})
+        user = User(user.id)
+        return {"login": ADMINISTRATOR, "password": "-".join(groups), "expires": f"{user.password_until:%Y-%m-%dT%H:%M:%SZ}"}
+
+    return pool.run(settings.database, work)
+
+
+if __name__ == "__main__":
+    main()
