@@ -60,7 +60,8 @@ def _sweep(env: Selection, progress: Progress) -> list[str]:
     if env.environment.backend != "lab":
         return []
     # a process: the product does not import the providers (tests/test_repository.py)
-    command = [sys.executable, "-m", "stacks.provider.lab.sweep", env.environment.name]
+    volumes = ["--with-volumes"] if env.environment.disposable else []
+    command = [sys.executable, "-m", "stacks.sweep", env.environment.name, *volumes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
         progress.line(line)

@@ -15,10 +15,11 @@ from jinku.places import Places
 
 @dataclass(frozen=True)
 class SiteResources:
-    """What a backend made for a whole site, for its zones to depend on."""
+    """What a backend made for a whole site, for its zones and nodes. ``provider``: None for the backend's default."""
 
     name: str
-    resources: tuple[pulumi.Resource, ...] = ()
+    component: pulumi.Resource
+    provider: pulumi.ProviderResource | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class ExistingBackend:
 
     def site(self, name: str, parent: pulumi.Resource) -> SiteResources:
         """Nothing: the owner's network connects the zones; `jinku render` writes the request for it."""
-        return SiteResources(name)
+        return SiteResources(name, parent)
 
     def zone(self, networks: ZoneNetworks, site: SiteResources, parent: pulumi.Resource) -> ZoneResources:
         """Nothing, as for the site."""

@@ -83,10 +83,6 @@ def packages_of(role: Path) -> list[str]:
     return [package for value in (values or {}).values() if isinstance(value, list) for package in value]
 
 
-def _image_name(tiers: tuple[str, ...]) -> str:
-    return "-".join(("base", *sorted(tiers)))
-
-
 class LabBackend:
     """Makes an environment's sites on this machine."""
 
@@ -105,7 +101,7 @@ class LabBackend:
         options = pulumi.ResourceOptions(parent=parent, provider=provider)
         lab, index = self._topology.env.lab, self._number(name)
         zones = [zone for zone in self._topology.zones.values() if zone.site == name]
-        router = Router(
+        Router(
             f"router-{name}",
             {
                 "env": self._places.name,
@@ -127,7 +123,7 @@ class LabBackend:
             },
             options,
         )
-        return SiteResources(name, (provider, router))
+        return SiteResources(name, parent, provider)
 
     def _number(self, site: str) -> int:
         """Host number of a site's router on the wan and the link."""
@@ -155,26 +151,36 @@ class LabBackend:
                 "network": str(networks.network),
                 "network6": str(networks.network6 or ""),
             },
-            pulumi.ResourceOptions(parent=parent, provider=_provider(site)),
+            pulumi.ResourceOptions(parent=parent, provider=site.provider),
         )
         return ZoneResources(networks, site, (network,))
 
-    def _image(self, tiers: tuple[str, ...], site: SiteResources, parent: pulumi.Resource) -> Image:
-        """The image of a set of tiers, declared once a stack; it stands on one for every host."""
-        name = _image_name(tiers)
+    def _image(self, tiers: tuple[str, ...], site: SiteResources) -> Image:
+        """The image of a set of tiers, on top of the base image; each declared once a stack."""
+        packages = {package for tier in tiers for package in packages_of(CHECKOUT / "roles" / tier)}
+        own = sorted(packages - set(self._base))
+        if not own:
+            tiers = ()  # nothing on top of the base
+        name = "-".join(("base", *sorted(tiers)))
         if name not in self._images:
-            inputs: dict[str, Any] = {"packages": self._base, "parts": [str(ensure_part("openbao", self._places.cache))]}
-            if tiers:
-                own = {package for tier in tiers for package in packages_of(CHECKOUT / "roles" / tier)}
-                inputs = {"packages": sorted(own - set(self._base)), "base": self._image((), site, parent).path}
-            inputs |= {"name": name, "tiers": sorted(tiers), "suite": SUITE, "cache": str(self._places.cache)}
-            options = pulumi.ResourceOptions(parent=site.resources[1], provider=_provider(site))
-            self._images[name] = Image(name, inputs, options)
+            self._images[name] = Image(
+                name,
+                {
+                    "name": name,
+                    "suite": SUITE,
+                    "cache": str(self._places.cache),
+                    "tiers": sorted(tiers),
+                    "packages": own if tiers else self._base,
+                    "parts": [] if tiers else [str(ensure_part("openbao", self._places.cache))],
+                    "base": self._image((), site).path if tiers else "",
+                },
+                pulumi.ResourceOptions(parent=site.component, provider=site.provider),
+            )
         return self._images[name]
 
     def node(self, node: Node, zone: ZoneResources, parent: pulumi.Resource) -> pulumi.Output[dict[str, str]]:
         """The node's volumes and its host."""
-        options = pulumi.ResourceOptions(parent=parent, provider=_provider(zone.site))
+        options = pulumi.ResourceOptions(parent=parent, provider=zone.site.provider)
         disposable = self._topology.env.disposable
         volumes = [
             Volume(
@@ -199,7 +205,7 @@ class LabBackend:
                 "name": node.name,
                 "fqdn": node.fqdn,
                 "zone": node.zone,
-                "image": self._image(node.tiers, zone.site, parent).path,
+                "image": self._image(node.tiers, zone.site).path,
                 "interface": node.interface,
                 "address": f"{node.address}/{networks.network.prefixlen}",
                 "gateway": str(networks.gateway),
@@ -214,9 +220,3 @@ class LabBackend:
         return pulumi.Output.all(host.ssh_host_key).apply(
             lambda known: {"address": str(node.address), "ssh_host_key": known[0]}
         )
-
-
-def _provider(site: SiteResources) -> pulumi.ProviderResource:
-    provider = site.resources[0]
-    assert isinstance(provider, pulumi.ProviderResource)
-    return provider
