@@ -23,17 +23,17 @@ class Fixtures:
         self._notebook = notebook
         self._labels = labels
 
-    @pytest.fixture(scope="session")
+    @pytest.fixture
     def topology(self) -> Topology:
         """The environment's topology."""
         return self._topology
 
-    @pytest.fixture(scope="session")
+    @pytest.fixture
     def places(self) -> Places:
         """Files of the environment outside the checkout."""
         return self._places
 
-    @pytest.fixture(scope="session")
+    @pytest.fixture
     def fleet(self) -> Fleet:
         """All channels: ``fleet.host("db1")``, ``fleet.host("controller")``."""
         return self._fleet

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions that several compliance tests put to a running host. Each asks the program, not its file."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from testinfra.host import Host
+
+from jinku.evidence.fleet import CONTROLLER, Fleet
+from jinku.places import Places
+
+ASKED = Path(__file__).with_name("asked")
+
+
+@cache
+def _script(name: str) -> str:
+    return (ASKED / name).read_text(encoding="utf-8")
+
+
+def ask(host: Host, script: str, *arguments: str, timeout: float = 20) -> str:
+    """Run a script of compliance_tests/asked on ``host`` (from its standard input) and return what it printed.
+
+    :raises AssertionError: it failed.
+    """
+    words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in arguments)
+    result = host.run(f": compliance_tests/asked/{script}; python3 - {words}", given=_script(script), timeout=timeout)
+    assert result.rc == 0, f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}"
+    return str(result.stdout)
+
+
+def sshd_setting(host: Host, user: str = "", address: str = "192.0.2.1") -> dict[str, str]:
+    """Effective settings of sshd, as it would apply them to ``user`` coming from ``address`` (Match blocks included)."""
+    where = f" -C user={user},host=probe.invalid,addr={address}" if user else ""
+    lines = host.check_output(f"/usr/sbin/sshd -T{where}").splitlines()
+    return {name: value for name, _, value in (line.partition(" ") for line in reversed(lines))}
+
+
+def ssh_attempt(fleet: Fleet, places: Places, node: str, user: str, *options: str) -> tuple[int, set[str], str]:
+    """Try to open an SSH session from outside, through the bastion, on a connection of its own.
+
+    Returns the exit code of the command ``true``, the methods of authentication that the server offered, and what the
+    client said. Without options no key is shown.
+    """
+    words = " ".join(f"-o {option}" for option in options or ("PubkeyAuthentication=no",))
+    result = fleet.host(CONTROLLER).run(
+        f"ssh -v -F {places.ssh_config} -o ControlPath=none -o BatchMode=yes -o ConnectTimeout=5 {words} -l {user} {node} true")
+    offered = [line.rpartition(":")[2] for line in result.stderr.splitlines() if "Authentications that can continue" in line]
+    return result.rc, {method.strip() for line in offered for method in line.split(",")}, str(result.stderr)
+
+
+def pam_tries(host: Host, service: str, user: str, passwords: Sequence[str]) -> list[tuple[int, str]]:
+    """Try ``passwords`` one after the other through PAM; each answer is PAM's code (0: let in) and what it said."""
+    lines = ask(host, "pam_try.py", service, user, *passwords).splitlines()
+    return [(int(line.partition(" ")[0]), line.partition(" ")[2]) for line in lines]
+
+
+def tcp_probe(host: Host, targets: Iterable[tuple[str, int]], source: str = "") -> dict[tuple[str, int], str]:
+    """Try TCP connections from ``host``: open, refused, prohibited, silent or unreachable, by address and port."""
+    words = [*([f"source={source}"] if source else []), *(f"{address},{port}" for address, port in targets)]
+    found = {}
+    for line in ask(host, "tcp_probe.py", *words).splitlines():
+        target, said, _ = line.split()
+        found[target.rpartition(",")[0], int(target.rpartition(",")[2])] = said
+    return found
+
+
+def listeners(host: Host) -> dict[tuple[str, str, int], str]:
+    """Sockets that wait for others: (protocol, address, port) -> program, loopback left out; every protocol version."""
+    found = {}
+    for line in host.check_output("ss -Hlntup").splitlines():
+        protocol, _, _, _, local, _, *rest = line.split(maxsplit=6)
+        address, _, port = local.rpartition(":")
+        address = address.strip("[]").partition("%")[0]
+        if address not in ("::1", "lo") and not address.startswith("127."):
+            found[protocol, address, int(port)] = rest[0].partition('"')[2].partition('"')[0] if rest else ""
+    return found
