@@ -19,8 +19,8 @@ GIVEN = {
     "item", "hostvars", "groups", "group_names", "inventory_hostname", "play_hosts", "ansible_play_hosts", "ansible_user",
     "ansible_check_mode", "ansible_diff_mode", "ansible_host", "ansible_ssh_common_args", "ansible_ssh_private_key_file",
     "ansible_play_hosts_all", "ansible_facts", "ansible_loop_var",
-    "ansible_run_tags", "playbook_dir", "role_path", "role_name", "omit", "lookup", "query", "q", "now", "range", "namespace",
-    "dict", "joiner", "cycler", "lipsum", "undef",
+    "ansible_run_tags", "ansible_managed", "playbook_dir", "role_path", "role_name", "omit", "lookup", "query", "q", "now", "range", "namespace",
+    "dict", "loop", "joiner", "cycler", "lipsum", "undef",
 }  # fmt: skip
 PREFIXES = ("ansible.builtin.",)
 OWN_ACTIONS = {"tree", "packages", "operators"}
@@ -30,13 +30,19 @@ KEYWORDS = {
     "rescue", "always", "listen", "ignore_unreachable", "ignore_errors", "throttle", "async", "poll", "delegate_facts", "timeout",
     "any_errors_fatal",
 }  # fmt: skip
-ADDRESS = re.compile(r"(?<![\w.:-])(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9a-f:]*:[0-9a-f]*:[0-9a-f:]*)(?![\w:]|\.\d)", re.IGNORECASE)
+ADDRESS = re.compile(
+    r"(?<![\w.:-])(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9a-f:]*:[0-9a-f]*:[0-9a-f:]*)(?![\w:]|\.\d)", re.IGNORECASE
+)
 #: Loopback, any, and the multicast names of /etc/hosts mean the same everywhere.
-SAME_EVERYWHERE = {"127.0.0.1", "0.0.0.0", "127.0.0.0", "127.0.1.1", "::", "::1", "ff02::1", "ff02::2"}
+SAME_EVERYWHERE = {
+    "127.0.0.1", "0.0.0.0",  # noqa: S104 - a search, not a listener
+    "127.0.0.0", "127.0.1.1", "::", "::1", "ff02::1", "ff02::2",
+}  # fmt: skip
 PORT = re.compile(r"\bports?\b\W{0,4}(\d{2,5})\b|(?:X|localhost|\]|\.[a-z]+|\.\d+):(\d{2,5})\b(?![:\d])", re.IGNORECASE)
 TEMPLATED = re.compile(r"\{\{|\{%")
 
-ENVIRONMENT = jinja2.Environment(trim_blocks=True, extensions=["jinja2.ext.do"])
+#: Only parses; nothing is rendered.
+ENVIRONMENT = jinja2.Environment(trim_blocks=True, autoescape=True)
 
 
 class _Anything(dict):  # type: ignore[type-arg]
@@ -46,10 +52,7 @@ class _Anything(dict):  # type: ignore[type-arg]
         return True
 
     def __missing__(self, key: object) -> Any:
-        return lambda *given, **named: None
-
-    def get(self, key: object, default: object = None) -> Any:
-        return self[key]
+        return str
 
 
 ENVIRONMENT.filters, ENVIRONMENT.tests = _Anything(ENVIRONMENT.filters), _Anything(ENVIRONMENT.tests)
@@ -97,8 +100,9 @@ def expressions(value: Any, bare: bool = False) -> Iterator[str]:
 
 def names_in(text: str) -> set[str]:
     """Return the variables that a Jinja text takes from outside (jinja2.meta misses some behind an `if`)."""
-    names = list(ENVIRONMENT.parse(text).find_all(jinja2.nodes.Name))
-    own = {name.name for name in names if name.ctx != "load"}
+    tree = ENVIRONMENT.parse(text)
+    names = list(tree.find_all(jinja2.nodes.Name))
+    own = {name.name for name in names if name.ctx != "load"} | {macro.name for macro in tree.find_all(jinja2.nodes.Macro)}
     return {name.name for name in names} - own
 
 
@@ -131,11 +135,15 @@ def made(role: Path) -> set[str]:
 def test_the_specification_is_the_defaults_plus_what_is_required(role: Path) -> None:
     spec = options(role)
     required = {name for name, option in spec.items() if option.get("required")}
-    assert set(spec) - required == set(load(role / "defaults/main.yml") or {}), "options that are not required have a default"
+    assert set(spec) - required == set(load(role / "defaults/main.yml") or {}), (
+        "options that are not required have a default"
+    )
     for name, option in spec.items():
         assert set(option) >= {"type", "description"}, f"{name}: type and description"
         assert "default" not in option, f"{name}: Ansible does not apply it; defaults/main.yml does"
-        assert name.startswith((f"{role.name}_", *(("jinku_", "ansible_") if name in required else ()))), f"{name}: whose is it?"
+        assert name.startswith((f"{role.name}_", *(("jinku_", "ansible_") if name in required else ()))), (
+            f"{name}: whose is it?"
+        )
 
 
 @role
@@ -162,7 +170,9 @@ def test_every_task_has_a_name_and_a_full_module_name(role: Path) -> None:
     for task in tasks_of(role):
         assert task.get("name"), f"a task without a name: {task}"
         for key in set(task) - KEYWORDS:
-            assert key.startswith(PREFIXES) or key in OWN_ACTIONS, f"{task['name']}: {key}: unknown keyword or a short module name"
+            assert key.startswith(PREFIXES) or key in OWN_ACTIONS, (
+                f"{task['name']}: {key}: unknown keyword or a short module name"
+            )
 
 
 def written_down(text: str) -> list[str]:
@@ -198,7 +208,9 @@ def test_every_manifest_entry_has_its_file_and_every_file_its_entry(role: Path) 
         if entry.get("state", "file") == "file"
     }
     plain = {str(file.relative_to(role / "files")) for file in (role / "files").rglob("*") if file.is_file()}
-    rendered = {str(file.relative_to(role / "templates")).removesuffix(".j2") for file in (role / "templates").rglob("*.j2")}
+    rendered = {
+        str(file.relative_to(role / "templates")).removesuffix(".j2") for file in (role / "templates").rglob("*.j2")
+    }
     assert {name for name in listed if "{{" not in name} <= plain | rendered
     if listed:
         assert {name for name in plain | rendered if name.split("/")[0] in ("etc", "usr", "var", "srv")} <= listed
@@ -210,11 +222,15 @@ def test_the_stages_name_every_role() -> None:
     assert run == {path.name for path in ROLES}
 
 
-@pytest.mark.parametrize("text", ["listen 10.1.2.3", "fd77:a::4", "[fd77:a::4]:x", "port 6514", "http://X:8200/", "db.internal:5432"])
+@pytest.mark.parametrize(
+    "text", ["listen 10.1.2.3", "fd77:a::4", "[fd77:a::4]:x", "port 6514", "http://X:8200/", "db.internal:5432"]
+)
 def test_a_port_or_address_that_is_written_down_is_found(text: str) -> None:
     assert written_down(text)
 
 
-@pytest.mark.parametrize("text", ["04:00:00", "127.0.0.1", "::1", "version 1.2.3", "MaxStartups 30:30:100", "id:1000", "port X"])
+@pytest.mark.parametrize(
+    "text", ["04:00:00", "127.0.0.1", "::1", "version 1.2.3", "MaxStartups 30:30:100", "id:1000", "port X"]
+)
 def test_what_only_looks_like_one_is_not(text: str) -> None:
     assert not written_down(text)

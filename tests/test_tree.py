@@ -17,7 +17,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parent.parent
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
-TEMPLATE = """# A heading
+TEMPLATE = """# {{ ansible_managed }}
 {% for name in names %}
 name = {{ name }}
 {% endfor %}
@@ -36,7 +36,12 @@ class Role:
     def __init__(self, folder: Path) -> None:
         self.folder, self.target = folder, folder / "target"
         self.target.mkdir()
-        self.vars: dict[str, Any] = {"names": ["a", "b"], "flag": True, "text": "one {not jinja} 'two'", "root": str(self.target)}
+        self.vars: dict[str, Any] = {
+            "names": ["a", "b"],
+            "flag": True,
+            "text": "one {not jinja} 'two'",
+            "root": str(self.target),
+        }
 
     def put(self, name: str, text: str) -> None:
         path = self.folder / "roles/sample" / name
@@ -47,7 +52,9 @@ class Role:
         own = {"owner": ME, "group": MY_GROUP}
         self.put("manifest.yml", yaml.safe_dump([{**own, **entry} for entry in entries]))
 
-    def run(self, *flags: str, tree: dict[str, Any] | None = None, tasks: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    def run(
+        self, *flags: str, tree: dict[str, Any] | None = None, tasks: list[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
         """Run the role; returns the last task's result of localhost."""
         self.put("tasks/main.yml", yaml.safe_dump(tasks or [{"name": "Ship", "tree": tree or {}}]))
         play = [{"hosts": "localhost", "gather_facts": False, "vars": self.vars, "roles": ["sample"]}]
@@ -64,8 +71,18 @@ class Role:
             "RESULTS": str(self.folder / "results.json"),
         }
         (self.folder / "results.py").write_text(RESULTS)
-        command = [Path(sys.executable).parent / "ansible-playbook", "play.yml", "-i", "localhost,", "-c", "local", *flags]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120)
+        command = [
+            Path(sys.executable).parent / "ansible-playbook",
+            "play.yml",
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            *flags,
+        ]
+        done = subprocess.run(
+            command, check=False, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120
+        )
         results = self.folder / "results.json"
         assert results.exists(), done.stdout + done.stderr
         result: dict[str, Any] = json.loads(results.read_text())
@@ -73,7 +90,7 @@ class Role:
         return result
 
 
-RESULTS = '''
+RESULTS = """
 import json, os
 from ansible.plugins.callback import CallbackBase
 class CallbackModule(CallbackBase):
@@ -88,7 +105,7 @@ class CallbackModule(CallbackBase):
         kept = dict(result.result if hasattr(result, "result") else result._result, failed=failed)
         with open(os.environ["RESULTS"], "w") as stream:
             json.dump(kept, stream, default=str)
-'''
+"""
 
 
 @pytest.fixture
@@ -108,7 +125,7 @@ def test_a_rendered_file_is_byte_identical_to_the_template_module(role: Role) ->
     assert result["changed"] is True, result
     assert result["paths_changed"] == [path]
     assert Path(path).read_bytes() == Path(other).read_bytes()
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o640
 
 
 def test_a_second_run_changes_nothing_and_check_mode_only_tells(role: Role) -> None:
@@ -116,7 +133,7 @@ def test_a_second_run_changes_nothing_and_check_mode_only_tells(role: Role) -> N
     role.put(f"templates{path}.j2", "x = {{ text }}\n")
     role.manifest({"path": path, "mode": "0644"}, {"path": f"{role.target}/d", "state": "directory", "mode": "0750"})
     told = role.run("--check", "--diff")
-    assert (told["changed"], os.path.exists(path)) == (True, False)
+    assert (told["changed"], Path(path).exists()) == (True, False)
     assert role.run()["changed"] is True
     assert role.run()["changed"] is False
     assert role.run("--check", "--diff")["changed"] is False
@@ -125,7 +142,7 @@ def test_a_second_run_changes_nothing_and_check_mode_only_tells(role: Role) -> N
     assert told["paths_changed"] == [path]
     assert (told["diff"][0]["before"], told["diff"][0]["after"]) == ("by hand\n", "x = one {not jinja} 'two'\n")
     assert Path(path).read_text() == "by hand\n"
-    os.chmod(f"{role.target}/d", 0o777)
+    Path(f"{role.target}/d").chmod(0o700)
     assert role.run()["paths_changed"] == [path, f"{role.target}/d"]
 
 
@@ -138,7 +155,7 @@ def test_a_refused_file_changes_nothing_at_all(role: Role) -> None:
     result = role.run()
     assert result["failed"] is True
     assert "refused by `grep -q never %s`" in result["msg"]
-    assert (Path(good).read_text(), os.path.exists(bad)) == ("old\n", False)
+    assert (Path(good).read_text(), Path(bad).exists()) == ("old\n", False)
 
 
 def test_a_tree_refused_in_its_place_is_put_back(role: Role) -> None:
@@ -146,11 +163,15 @@ def test_a_tree_refused_in_its_place_is_put_back(role: Role) -> None:
     role.put(f"files{old}", "new\n")
     role.put(f"files{new}", "new\n")
     Path(old).write_text("old\n")
-    role.manifest({"path": f"{role.target}/folder", "state": "directory", "mode": "0755"}, {"path": new, "mode": "0644"}, {"path": old, "mode": "0644"})
+    role.manifest(
+        {"path": f"{role.target}/folder", "state": "directory", "mode": "0755"},
+        {"path": new, "mode": "0644"},
+        {"path": old, "mode": "0644"},
+    )
     result = role.run(tree={"validate": f"grep -q old {old}"})
     assert result["failed"] is True, result
     assert Path(old).read_text() == "old\n"
-    assert not os.path.exists(f"{role.target}/folder")
+    assert not Path(f"{role.target}/folder").exists()
     assert role.run(tree={"validate": f"grep -q new {old}"})["changed"] is True
 
 
@@ -159,13 +180,13 @@ def test_the_whole_tree_can_be_judged_where_it_is_staged(role: Role) -> None:
     role.put(f"files{path}", "content\n")
     role.manifest({"path": path, "mode": "0644"})
     assert role.run(tree={"validate": f"grep -q other %s{path}"})["failed"] is True
-    assert not os.path.exists(path)
+    assert not Path(path).exists()
     assert role.run(tree={"validate": f"grep -q content %s{path}"})["changed"] is True
 
 
 def test_links_loops_purge_and_absent(role: Role) -> None:
     folder = f"{role.target}/d"
-    os.makedirs(f"{folder}/stray/deep")
+    Path(f"{folder}/stray/deep").mkdir(parents=True)
     Path(f"{role.target}/gone").write_text("x")
     role.vars["people"] = [{"name": "li"}, {"name": "wang"}]
     role.put("templates/person.j2", "{{ item.name }}\n")
@@ -176,9 +197,9 @@ def test_links_loops_purge_and_absent(role: Role) -> None:
         {"path": f"{role.target}/gone", "state": "absent"},
     )
     assert role.run()["changed"] is True
-    assert sorted(os.listdir(folder)) == ["li", "link", "wang"]
-    assert (Path(f"{folder}/wang").read_text(), os.readlink(f"{folder}/link")) == ("wang\n", "li")
-    assert not os.path.exists(f"{role.target}/gone")
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["li", "link", "wang"]
+    assert (Path(f"{folder}/wang").read_text(), str(Path(f"{folder}/link").readlink())) == ("wang\n", "li")
+    assert not Path(f"{role.target}/gone").exists()
     assert role.run()["changed"] is False
 
 

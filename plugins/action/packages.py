@@ -39,8 +39,16 @@ class ActionModule(ActionBase):
         if not missing or self._task.check_mode:
             diff = {"before": "", "after": "".join(f"{name}\n" for name in missing), "after_header": "packages"}
             return {"changed": bool(missing), "missing": missing, "diff": diff if missing else {}}
-        arguments = {"name": missing, "state": "present", "update_cache": True, "install_recommends": False, "lock_timeout": 300}
-        result: dict[str, Any] = self._execute_module(module_name="ansible.legacy.apt", module_args=arguments, task_vars=task_vars)
+        arguments = {
+            "name": missing,
+            "state": "present",
+            "update_cache": True,
+            "install_recommends": False,
+            "lock_timeout": 300,
+        }
+        result: dict[str, Any] = self._execute_module(
+            module_name="ansible.legacy.apt", module_args=arguments, task_vars=task_vars
+        )
         if not result.get("failed"):
             self._low_level_execute_command(MARK)
         return {**result, "missing": missing}

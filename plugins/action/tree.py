@@ -69,13 +69,14 @@ class ActionModule(ActionBase):
             for key in entry:
                 if key not in KEYS:
                     raise AnsibleActionFail(f"{manifest}: {key}: unknown key; one of {', '.join(sorted(KEYS))}")
-            scopes = [task_vars]
+            scopes = [{"ansible_managed": "Ansible managed", **task_vars}]
             if "loop" in entry:
                 items = self._templar.copy_with_new_env(available_variables=task_vars).template(entry["loop"])
-                scopes = [{**task_vars, "item": item} for item in items]
+                scopes = [{**scopes[0], "item": item} for item in items]
             rest = {key: value for key, value in entry.items() if key != "loop"}
-            for scope in scopes:
-                expanded.append((self._templar.copy_with_new_env(available_variables=scope).template(rest), scope))
+            expanded += [
+                (self._templar.copy_with_new_env(available_variables=scope).template(rest), scope) for scope in scopes
+            ]
         return expanded
 
     def _entry(self, root: str, manifest: str, raw: dict[str, Any], scope: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +88,9 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"{manifest}: {path}: state {state!r} is unknown; one of {', '.join(STATES)}")
         mode = str(raw.get("mode", ""))
         if state in ("file", "directory") and not re.fullmatch(r"[0-7]{4}", mode):
-            raise AnsibleActionFail(f'{manifest}: {path}: mode {mode!r} is not an octal mode; such as "0644", in quotes')
+            raise AnsibleActionFail(
+                f'{manifest}: {path}: mode {mode!r} is not an octal mode; such as "0644", in quotes'
+            )
         if state == "link" and not raw.get("target"):
             raise AnsibleActionFail(f"{manifest}: {path}: a link without a target; add target")
         entry = {
@@ -103,7 +106,9 @@ class ActionModule(ActionBase):
         if state == "file":
             content = self._content(root, manifest, path, str(raw.get("source", path)).lstrip("/"), scope)
             if PRIVATE_KEY.search(content):
-                raise AnsibleActionFail(f"{manifest}: {path}: holds a private key; secrets are written on the host itself")
+                raise AnsibleActionFail(
+                    f"{manifest}: {path}: holds a private key; secrets are written on the host itself"
+                )
             entry["content"] = base64.b64encode(content).decode()
         return entry
 
@@ -115,7 +120,9 @@ class ActionModule(ActionBase):
                 return stream.read()
         template = os.path.join(root, "templates", source + ".j2")
         if not os.path.isfile(template):
-            raise AnsibleActionFail(f"{manifest}: {path}: neither files/{source} nor templates/{source}.j2; add one of them")
+            raise AnsibleActionFail(
+                f"{manifest}: {path}: neither files/{source} nor templates/{source}.j2; add one of them"
+            )
         folders = [root, os.path.dirname(template)]
         search = [place for folder in folders for place in (os.path.join(folder, "templates"), folder)]
         templar = self._templar.copy_with_new_env(searchpath=search, available_variables=scope)

@@ -63,7 +63,9 @@ def computed(env: str) -> dict[str, Any]:
         from jinku.model.topology import Topology
         from jinku.places import Places
     except ImportError as error:
-        raise AnsibleParserError(f"{env}: (jinku): {error}; install the package into Ansible's Python, `pip install -e .`") from error
+        raise AnsibleParserError(
+            f"{env}: (jinku): {error}; install the package into Ansible's Python, `pip install -e .`"
+        ) from error
     try:
         environment = load_environment(env)
     except InputError as error:
@@ -72,4 +74,3 @@ def computed(env: str) -> dict[str, Any]:
     keys = {file.stem: file.read_text().strip() for file in sorted(places.ssh.glob("operators/*.pub"))}
     result: dict[str, Any] = compute(Topology.of(environment), places, keys)
     return result
-

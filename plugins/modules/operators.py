@@ -51,11 +51,30 @@ class Accounts:
         try:
             found = pwd.getpwnam(name)
         except KeyError:
-            self.do(f"account {name} added ({duty})", "useradd", "--create-home", "--user-group", "--shell", "/bin/bash", "--comment", f"{duty} operator", name)
-            self.do(f"{name} joins {', '.join(sorted(groups))}", "usermod", "--append", "--groups", ",".join(sorted(groups)), name)
+            self.do(
+                f"account {name} added ({duty})",
+                "useradd",
+                "--create-home",
+                "--user-group",
+                "--shell",
+                "/bin/bash",
+                "--comment",
+                f"{duty} operator",
+                name,
+            )
+            self.do(
+                f"{name} joins {', '.join(sorted(groups))}",
+                "usermod",
+                "--append",
+                "--groups",
+                ",".join(sorted(groups)),
+                name,
+            )
             return
         if found.pw_uid < FIRST_PERSON:
-            self.module.fail_json(msg=f"environment.yaml: operators: {name!r} is a system account of this host; another name")
+            self.module.fail_json(
+                msg=f"environment.yaml: operators: {name!r} is a system account of this host; another name"
+            )
         self.ensure_membership(name, groups, managed)
         self.ensure_locked(name)
 
@@ -133,7 +152,9 @@ def main() -> None:
         with open("/var/lib/jinku/changed", "a", encoding="utf-8"):
             pass
     after = "".join(f"{line}\n" for line in accounts.done)
-    module.exit_json(changed=bool(accounts.done), done=accounts.done, diff={"before": "", "after": after, "after_header": "accounts"})
+    module.exit_json(
+        changed=bool(accounts.done), done=accounts.done, diff={"before": "", "after": after, "after_header": "accounts"}
+    )
 
 
 if __name__ == "__main__":

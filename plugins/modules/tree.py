@@ -10,6 +10,7 @@ import pwd
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,13 +88,16 @@ class Change:
     def diff(self) -> list[dict[str, str]]:
         """Return the change as Ansible's callbacks print it."""
         shown = []
-        if self.before.content != self.after.content:
-            names = {"before_header": self.path, "after_header": self.path}
-            shown.append({**names, "before": self.before.text(), "after": self.after.text()})
         before, after = self.before.attributes(), self.after.attributes()
-        if before != after:
-            header = f"{self.path} (kind, owner, mode)"
-            shown.append({"before_header": header, "after_header": header, "before": before, "after": after})
+        if self.before.content != self.after.content:
+            names = {
+                "before_header": f"{self.path} ({before.strip()})",
+                "after_header": f"{self.path} ({after.strip()})",
+            }
+            shown.append({**names, "before": self.before.text(), "after": self.after.text()})
+        elif before != after:
+            names = {"before_header": self.path, "after_header": self.path}
+            shown.append({**names, "before": before, "after": after})
         return shown
 
 
@@ -109,13 +113,19 @@ def name_of(number: int, look_up: Any) -> str:
 
 def identity(entry: dict[str, Any], check_mode: bool) -> tuple[int, int]:
     """Return uid and gid of an entry; -1 in check mode for accounts that a package would have brought."""
+    look_ups: tuple[tuple[str, Callable[[str], int]], ...] = (
+        ("owner", lambda name: pwd.getpwnam(name).pw_uid),
+        ("group", lambda name: grp.getgrnam(name).gr_gid),
+    )
     ids = []
-    for kind, look_up, position in (("owner", pwd.getpwnam, 2), ("group", grp.getgrnam, 2)):
+    for kind, look_up in look_ups:
         try:
-            ids.append(int(look_up(entry[kind])[position]))  # type: ignore[operator]
+            ids.append(look_up(entry[kind]))
         except KeyError:
             if not check_mode:
-                raise RefusedError(f"{entry['path']}: {kind}: {entry[kind]!r} does not exist on this host; create it first") from None
+                raise RefusedError(
+                    f"{entry['path']}: {kind}: {entry[kind]!r} does not exist on this host; create it first"
+                ) from None
             ids.append(-1)
     return ids[0], ids[1]
 
@@ -206,7 +216,9 @@ def accepted(module: AnsibleModule, command: str, place: str | None, about: str)
     code, out, err = module.run_command(ready)
     if code != 0:
         said = (err or out).strip()
-        raise RefusedError(f"{about}: refused by `{command}` (exit {code}): {said}; nothing was changed, mend the source")
+        raise RefusedError(
+            f"{about}: refused by `{command}` (exit {code}): {said}; nothing was changed, mend the source"
+        )
 
 
 def stage(module: AnsibleModule, entries: list[dict[str, Any]], changes: list[Change]) -> None:
@@ -220,7 +232,10 @@ def stage(module: AnsibleModule, entries: list[dict[str, Any]], changes: list[Ch
         for entry in entries:
             if entry["state"] == "file" and (entry["path"] in judged or whole):
                 uid, gid = identity(entry, module.check_mode)
-                become(folder + entry["path"], Found("file", base64.b64decode(entry["content"]), uid, gid, int(entry["mode"], 8)))
+                become(
+                    folder + entry["path"],
+                    Found("file", base64.b64decode(entry["content"]), uid, gid, int(entry["mode"], 8)),
+                )
         for path, command in judged.items():
             accepted(module, command, folder + path, path)
         if whole and "%s" in whole:
