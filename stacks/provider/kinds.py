@@ -238,8 +238,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def kind_of(token: str) -> Kind:
-    """The resource type of a Pulumi token. Raises LabError for another one."""
+def kind_of(types: str) -> Kind:
+    """The resource type at the end of a URN's types (`jinku:index:Node$jinku:lab:Host`). Raises LabError for another one."""
+    token = types.rpartition("$")[2]
     if token not in KINDS:
         raise LabError(f"{token}: no resource type of this provider; one of {', '.join(KINDS)} would be right")
     return KINDS[token]

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 
 from pulumi.provider.experimental import provider as protocol
-from pulumi.provider.experimental.property_value import PropertyValue
+from pulumi.provider.experimental.property_value import Computed, PropertyValue
 from pulumi.provider.experimental.server import main as serve_provider
 
 from .kinds import Kind, Values, kind_of
@@ -41,7 +41,7 @@ class LabProvider(protocol.Provider):
         """Make a resource; a preview only foresees its outputs."""
         kind, inputs = kind_of(request.type), plain_map(request.properties)
         if request.preview:
-            return protocol.CreateResponse("", preview(kind, inputs, request.properties))
+            return protocol.CreateResponse("", preview(kind, inputs))
         async with self.progress.step(request.urn, "made"):
             outputs = await kind.create(inputs)
         return protocol.CreateResponse(kind.identifier(inputs), wrapped_map({**inputs, **outputs}))
@@ -60,7 +60,7 @@ class LabProvider(protocol.Provider):
         """Change or mend a resource in place."""
         kind, inputs = kind_of(request.type), plain_map(request.news)
         if request.preview:
-            return protocol.UpdateResponse(preview(kind, inputs, request.news))
+            return protocol.UpdateResponse(preview(kind, inputs))
         async with self.progress.step(request.urn, "mended"):
             outputs = await kind.update(inputs)
         return protocol.UpdateResponse(wrapped_map({**inputs, **outputs}))
@@ -99,11 +99,10 @@ def difference(kind: Kind, state: Values, inputs: Values, ignored: frozenset[str
     )
 
 
-def preview(kind: Kind, inputs: Values, given: dict[str, PropertyValue]) -> dict[str, PropertyValue]:
+def preview(kind: Kind, inputs: Values) -> dict[str, PropertyValue]:
     """Properties of a resource that is not made: its inputs, and outputs as far as they are foreseen."""
-    foreseen = {} if unknown(inputs) else wrapped_map(kind.foreseen(inputs))
-    outputs = {key: foreseen.get(key, PropertyValue.computed()) for key in kind.outputs}
-    return {**given, **outputs}
+    foreseen = {} if unknown(inputs) else kind.foreseen(inputs)
+    return wrapped_map({**inputs, **{key: foreseen.get(key, Computed()) for key in kind.outputs}})
 
 
 def serve() -> None:

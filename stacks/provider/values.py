@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pulumi.provider.experimental.property_value import Computed, PropertyValue
+from pulumi.runtime.rpc import UNKNOWN
 from pydantic import TypeAdapter, ValidationError
 
 
@@ -36,6 +37,8 @@ def wrapped(value: Any) -> PropertyValue:
         return PropertyValue(wrapped_map(value))
     if isinstance(value, list | tuple):
         return PropertyValue([wrapped(item) for item in value])
+    if isinstance(value, Computed):
+        return PropertyValue(UNKNOWN)  # the SDK reads the engine's mark for it, but cannot write it
     if isinstance(value, int) and not isinstance(value, bool):
         return PropertyValue(float(value))
     return PropertyValue(value)

@@ -87,20 +87,30 @@ class Seen:
 
 
 async def create(host: Host) -> Seen:
-    """Make and boot a host. What a failed attempt left is removed first; a volume's content stays."""
+    """Make and boot a host. What a failed attempt left is removed first; a volume's content stays.
+
+    One that is there, runs and was made of the very same is kept: Pulumi was killed before it could note it down.
+    Raises LabError, and leaves nothing, if an image or a volume is missing or the host does not come up.
+    """
+    if known(host.env, host.name) == host and (seen := await inspect(host)).state == "running":
+        return seen
     await remove(host)
     layers = images.layers(Path(host.image))
-    for part in ("upper", "work", "merged", "volumes"):
-        (host.folder / part).mkdir(parents=True)
-    host.folder.chmod(0o700)
-    (host.folder / "upper").chmod(0o755)
     for volume in host.volumes:
         if volumes.size_gib(host.env, host.site, volume.name) is None:
-            raise LabError(f"volumes: {volume.name}: no such volume at site {host.site}; its Volume must be made first")
-    await identity.write(host.folder / "upper", layers, host, secrets.token_hex(16))
-    write_boot(host, layers)
-    (host.folder / "host.json").write_text(json.dumps(asdict(host), indent=1) + "\n")  # last: says that it is whole
-    await start(host)
+            raise LabError(f"volumes: {volume.name}: not at site {host.site}; its Volume must be made first")
+    try:
+        for part in ("upper", "work", "merged", "volumes"):
+            (host.folder / part).mkdir(parents=True)
+        host.folder.chmod(0o700)
+        (host.folder / "upper").chmod(0o755)
+        await identity.write(host.folder / "upper", layers, host, secrets.token_hex(16))
+        write_boot(host, layers)
+        (host.folder / "host.json").write_text(json.dumps(asdict(host), indent=1) + "\n")
+        await start(host)
+    except BaseException:
+        await remove(host)
+        raise
     return await inspect(host)
 
 
@@ -129,7 +139,7 @@ async def start(host: Host) -> None:
     await links.ensure_port(host.port)
     if cgroups.populated(host.id, "guest"):
         return
-    await cgroups.kill(host.id)
+    await cgroups.kill(host.id)  # what is left of a guest that was killed
     waiting = Path(tempfile.mkdtemp(prefix="jinku-", dir="/run"))  # short: a socket's path has 107 bytes
     ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
@@ -237,16 +247,21 @@ def from_record(told: dict[str, Any]) -> Host:
     return Host(**{**told, "volumes": tuple(Mount(**mount) for mount in told["volumes"])})
 
 
+def known(env: str, name: str) -> Host | None:
+    """The record of one host, None if there is none."""
+    return next((host for host in all_of(env) if host.name == name), None)
+
+
 def load(env: str, name: str) -> Host:
     """The record of one host. Raises LabError if there is none of that name."""
-    for host in all_of(env):
-        if host.name == name:
-            return host
-    raise LabError(f"{name}: no host of environment {env} in the lab; `jinku nodes` lists them")
+    host = known(env, name)
+    if host is None:
+        raise LabError(f"{name}: no host of environment {env} in the lab; `jinku nodes` lists them")
+    return host
 
 
 async def stop_node(env: str, name: str) -> None:
-    """Power one node off."""
+    """Power one node off, in order."""
     await stop(load(env, name))
 
 
