@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -21,7 +22,7 @@ from filelock import FileLock
 
 from jinku.places import Places
 
-__all__ = ["Authority", "PkiError", "ensure_operators", "ensure_root", "remaining_days"]
+__all__ = ["Authority", "PkiError", "certifies", "ensure_operators", "ensure_root", "remaining_days"]
 
 _CLOCK_SKEW = dt.timedelta(minutes=5)
 _USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -215,3 +216,27 @@ def ensure_root(places: Places) -> Authority:
 def ensure_operators(places: Places) -> Authority:
     """Make the operators' authority in <state>/pki where it is missing, and return it (5 years)."""
     return Authority(places.pki, "operators").ensure(f"Jinku operators {places.name}", years=5, path_length=0)
+
+
+def certifies(
+    certificate: str, request: str, authority: Authority, *, names: list[str], addresses: list[str], days: float
+) -> bool:
+    """Return whether a server's certificate (PEM, or nothing) still does.
+
+    It does when `authority` signed it for the key in `request` (PEM) and exactly these names and addresses, and more
+    than `days` of its life are left.
+    """
+    if not certificate or not request:
+        return False
+    found = x509.load_pem_x509_certificate(certificate.encode())
+    try:
+        found.verify_directly_issued_by(authority.certificate)
+    except (ValueError, InvalidSignature):
+        return False
+    general = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return (
+        found.public_key() == x509.load_pem_x509_csr(request.encode()).public_key()
+        and sorted(general.get_values_for_type(x509.DNSName)) == sorted(names)
+        and {str(address) for address in general.get_values_for_type(x509.IPAddress)} == set(addresses)
+        and remaining_days(certificate.encode()) > days
+    )

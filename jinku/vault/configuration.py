@@ -151,7 +151,8 @@ def configure_database(
     """Connect the database engine to PostgreSQL and have it rotate the CRM's password daily; return what changed.
 
     OpenBao logs in to PostgreSQL as `openbao` with its machine's leaf (files in the folder `tls` on its host), so there
-    is no first password. PostgreSQL gives that role ADMIN on the role `crm`, which lets it set that password only.
+    is no first password. It has no right there but to call the function that the role postgres makes, which sets the
+    password of `crm`, and only a verifier (SCRAM) travels.
     Making the static role rotates the password at once. Raises hvac's errors when PostgreSQL cannot be reached.
     """
     settings = Settings(client, dry)
@@ -166,7 +167,7 @@ def configure_database(
         {
             "plugin_name": "postgresql-database-plugin",
             "allowed_roles": ["crm"],
-            "connection_url": f"postgresql://openbao@{host}/{fleet.database}?{files}",
+            "connection_url": f"postgresql://openbao@{host}/postgres?{files}",
             # connections are opened anew, so that the machine's renewed leaf is used
             "max_connection_lifetime": f"{5 * _MINUTE}s",
             "password_authentication": "scram-sha-256",
@@ -174,5 +175,9 @@ def configure_database(
         },
         inside="connection_details",
     )
-    settings.keep("database/static-roles/crm", {"db_name": "crm", "username": "crm", "rotation_period": _DAY})
+    rotation = ["SELECT jinku.set_password('{{name}}', '{{password}}')"]
+    settings.keep(
+        "database/static-roles/crm",
+        {"db_name": "crm", "username": "crm", "rotation_period": _DAY, "rotation_statements": rotation},
+    )
     return settings.changes

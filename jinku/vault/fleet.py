@@ -40,8 +40,8 @@ class Machine:
 class Fleet:
     """All machines of an environment and how its vault is reached.
 
-    `vault_name` is the name that the vault's certificate carries, `port` its TCP port; `database` is the name of the
-    CRM's database; `state` the environment's state folder; `pgp_keys` the operators' OpenPGP keys (base64), if any.
+    `vault_name` is the name that the vault's certificate carries, `port` its TCP port; `state` is the
+    environment's state folder; `pgp_keys` the operators' OpenPGP keys (base64), if any.
     """
 
     environment: str
@@ -51,7 +51,6 @@ class Fleet:
     port: int
     database_name: str
     database_port: int
-    database: str
     pgp_keys: tuple[str, ...] = ()
 
     @classmethod
@@ -60,12 +59,12 @@ class Fleet:
         env, names, services = variables["jinku_env"], variables["jinku_names"], variables["jinku_services"]
         machines = tuple(
             Machine(
-                name=host["name"],
-                fqdn=host["fqdn"],
+                name=str(host["name"]),
+                fqdn=str(host["fqdn"]),
                 address=str(host["address"]),
                 address6=str(host["address6"]) if host.get("address6") else None,
-                tiers=tuple(host["tiers"]),
-                aliases=tuple(host["aliases"]),
+                tiers=tuple(str(tier) for tier in host["tiers"]),
+                aliases=tuple(str(alias) for alias in host["aliases"]),
             )
             for host in variables["jinku_hosts"]
         )
@@ -77,8 +76,7 @@ class Fleet:
             port=int(services["vault"]["port"]),
             database_name=str(names.get("postgres", "")),
             database_port=int(services.get("postgres", {}).get("port", 0)),
-            database=str(env["crm"]["database"]),
-            pgp_keys=tuple(person["pgp"] for person in variables.get("jinku_operators", ()) if person.get("pgp")),
+            pgp_keys=tuple(str(person["pgp"]) for person in variables.get("jinku_operators", ()) if person.get("pgp")),
         )
 
     def of_tier(self, tier: str) -> list[Machine]:

@@ -90,12 +90,14 @@ class Host:
     name: str
     etc: Path
 
-    def enrol(self, verb: str) -> subprocess.CompletedProcess[str]:
-        """Run jinku-enrol on this machine."""
+    def enrol(self, verb: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run jinku-enrol on this machine, `given` on its standard input."""
         script = ROLES / "enrol/files/usr/local/sbin/jinku-enrol"
         environment = {**os.environ, "JINKU_ETC": str(self.etc)}
         command = [sys.executable, str(script), verb]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, env=environment, input=given, capture_output=True, text=True, check=False, timeout=60
+        )
 
     def variables(self) -> dict[str, Any]:
         """Return the inventory's variables of this machine."""
