@@ -22,16 +22,15 @@ own_the_volume() {
 }
 
 fetch_the_secret() {
-    if [ "$(newest /etc/jinku/agent.d/crm.hcl)" -gt "$(started $agent)" ] && changed "$agent: restarted"; then
-        systemctl restart "$agent"
-    fi
+    # The agent notices its new template by itself (jinku-agent.path).
     [ -z "$check" ] || return 0
     local second
-    for second in $(seq 60); do
+    for second in $(seq 90); do
         [ ! -s "$secret" ] || return 0
+        [ "$second" != 15 ] || systemctl try-restart "$agent" # it may have asked before the database engine knew the role
         sleep 1
     done
-    echo "$secret: not written within $second s; is the role crm-database of OpenBao there? see: journalctl -u $agent" >&2
+    echo "$secret: not written within $second s; does the vault's database engine know the role crm? see: journalctl -u $agent" >&2
     exit 1
 }
 
