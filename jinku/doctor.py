@@ -14,7 +14,6 @@ from jinku import engine
 from jinku.model import Topology
 from jinku.model.topology import PACKAGES
 from jinku.places import Places
-from jinku.ssh_access import is_up
 
 SCHEMA = "jinku/doctor/1"
 NEEDED_GIB = 12
@@ -152,12 +151,12 @@ def _kernel() -> Iterator[Finding]:
         )
 
 
-def _port(topology: Topology, running: bool) -> Finding:
+def _port(topology: Topology, *, ours: bool) -> Finding:
     """The mirror's address and port on the lab's outside network; taken is fine when our own lab has it."""
     address, port = str(topology.env.lab.wan[1]), PACKAGES.port
     what = f"port {address}:{port}"
-    if running:
-        return Finding(what, Level.OK, "the lab is up")
+    if ours:
+        return Finding(what, Level.OK, "the lab's own")
     with socket.socket() as probe:
         try:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -199,19 +198,19 @@ def _caches(places: Places) -> Iterator[Finding]:
 def examine(topology: Topology, places: Places) -> list[Finding]:
     """Look at everything that `up` needs for this environment, in an order for reading."""
     lab = topology.env.backend == "lab"
-    running = is_up(places)
+    begun = places.lab.exists()  # an `up` that was interrupted has it, too: what it made is no obstacle
     machine: list[Callable[[], Finding | Iterator[Finding]]] = [
         _cgroups,
         _init,
         _kernel,
-        lambda: _port(topology, running),
+        lambda: _port(topology, ours=begun),
     ]
     looks: list[Callable[[], Finding | Iterator[Finding]]] = [
         lambda: _tools({**TOOLS, **(LAB_TOOLS if lab else {})}),
         *([_root] if lab else []),
         lambda: _writable(places.state),
         lambda: _writable(places.cache),
-        lambda: _disk(places.cache, NEEDED_GIB if lab and not running else 1),
+        lambda: _disk(places.cache, NEEDED_GIB if lab and not begun else 1),
         _memory,
         *(machine if lab else []),
         _engine,
