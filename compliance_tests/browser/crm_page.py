@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tryton's web client as a person uses it, in headless Chromium. Selectors are the client's own names, not its translated words."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crm_client import Door
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from playwright.sync_api import Page, Request, Response, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"  # Debian's; Playwright's own browser would come from elsewhere
+PATIENCE_MS = 60_000
+STEP_MS = 100
+QUIET_MS = 500
+FORM = "#tabcontent > .tab-pane.active "
+FLAGS = [
+    # In a container Chromium's own sandbox cannot nest; the pages are ours.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def verified_key(door: Door) -> str:
+    """Return the base64 SHA-256 of the edge's public key, after its certificate has passed verification against our root.
+
+    Chromium has no option for a root CA of its own. It is told to accept exactly this key, and no other certificate error.
+    Raises ssl.SSLError when the certificate is not the environment's.
+    """
+    with socket.create_connection((door.address, door.port), timeout=10) as plain:
+        with door.context().wrap_socket(plain, server_hostname=door.name) as wrapped:
+            leaf = wrapped.getpeercert(binary_form=True)
+    key = x509.load_der_x509_certificate(leaf or b"").public_key()
+    return base64.b64encode(hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()).decode()
+
+
+@contextmanager
+def browser_page(door: Door, problems: list[str]) -> Iterator[Page]:
+    """Yield a fresh page whose only way out is the edge; `problems` receives policy violations and refused requests."""
+    rules = f"MAP {door.name} {door.address}, MAP * ~NOTFOUND"
+    flags = [*FLAGS, f"--host-resolver-rules={rules}", f"--ignore-certificate-errors-spki-list={verified_key(door)}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
+        page = browser.new_page(locale="zh-CN", viewport={"width": 1360, "height": 850}, accept_downloads=True)
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("response", lambda answer: note_refusal(answer, problems))
+        page.on("console", lambda told: problems.append(told.text) if "Content Security Policy" in told.text else None)
+        try:
+            yield page
+        finally:
+            browser.close()
+
+
+def note_refusal(answer: Response, problems: list[str]) -> None:
+    """Remember what the edge refused."""
+    if answer.status in (403, 413, 415):
+        problems.append(f"HTTP {answer.status} {answer.request.method} {answer.url} {(answer.request.post_data or '')[:120]}")
+
+
+class CrmPage:
+    """One person at the CRM."""
+
+    def __init__(self, page: Page, door: Door, database: str) -> None:
+        self.page = page
+        self.door = door
+        self.database = database
+        self._under_way: set[Request] = set()
+        page.on("request", lambda request: None if request.url.endswith("/bus") else self._under_way.add(request))
+        page.on("requestfinished", lambda request: self._under_way.discard(request))
+        page.on("requestfailed", lambda request: self._under_way.discard(request))
+
+    def login(self, user: str, answer: Callable[[str], str]) -> list[str]:
+        """Log in; `answer` is asked for each thing the CRM asks, by its name (password, new_password_1...). Returns those names."""
+        asked: list[str] = []
+        self.page.goto(f"https://{self.door.name}/#{self.database}")
+        self.page.locator(".login-dialog #login").fill(user)
+        self.page.locator(".login-dialog button[type=submit]").click()
+        question = self.page.locator(".ask-dialog #ask-dialog-entry")
+        inside = self.page.locator("#user-preferences a")
+        question.or_(inside).first.wait_for()
+        while question.is_visible():
+            name = question.get_attribute("name") or ""
+            if name in asked:
+                raise AssertionError(f"the CRM asks again for {name}: it was not accepted")
+            asked.append(name)
+            question.fill(answer(name))
+            self.page.locator(".ask-dialog .btn-primary").click()
+            self.page.locator(f".ask-dialog [name={name}]").wait_for(state="detached")
+            question.or_(inside).first.wait_for()
+        inside.wait_for()
+        self.settle()
+        return asked
+
+    def settle(self) -> None:
+        """Wait until the client has had nothing under way for a while: it redraws forms when answers come in, and forgets what was typed.
+
+        Raises AssertionError when it never rests.
+        """
+        quiet = 0
+        for _ in range(PATIENCE_MS // STEP_MS):
+            self.page.wait_for_timeout(STEP_MS)
+            quiet = 0 if self._under_way else quiet + 1
+            if quiet * STEP_MS >= QUIET_MS:
+                return
+        raise AssertionError(f"the client is busy for more than {PATIENCE_MS / 1000:.0f} s")
+
+    def new(self, model: str) -> None:
+        """Open a tab of a model with an empty form."""
+        tabs = self.page.locator("#tablist > li")
+        before = tabs.count()
+        self.page.goto(f"https://{self.door.name}/#{self.database}/model/{model}")
+        tabs.nth(before).wait_for()
+        self.settle()
+        self.page.locator(f"{FORM}.btn-toolbar #new_:not([disabled])").click()
+        self.settle()
+
+    def fill(self, field: str, text: str) -> None:
+        """Type into a field and leave it; where the client opens a search window for a relation, choose the row with that text."""
+        entry = self.page.locator(f"{FORM}input[name={field}]").first
+        entry.fill(text)
+        entry.press("Tab")
+        self.settle()
+        window = self.page.locator(".modal.in")
+        if window.is_visible():
+            window.locator("tr", has_text=text).locator("input[type=radio], input[type=checkbox]").first.check(force=True)
+            window.locator(".modal-footer .btn-primary").click()
+            self.settle()
+        found = entry.input_value()
+        assert text in found, f"{field} holds {found!r} after {text!r} was typed"
+
+    def save(self, model: str) -> None:
+        """Save the record of the open tab; the server's answer must be a good one."""
+        with self.page.expect_response(lambda answer: f"model.{model}.create" in (answer.request.post_data or "")) as saved:
+            self.page.locator(f"{FORM}.btn-toolbar #save").click()
+        assert saved.value.status == 200, f"saving {model}: HTTP {saved.value.status}"  # noqa: PLR2004
+        assert "error" not in saved.value.json(), f"saving {model}: {saved.value.json()['error']}"
+        self.settle()
+
+    def attach(self, file: Path) -> None:
+        """Attach a file to the record of the open tab."""
+        self.open_attachments()
+        self.page.locator(f"{FORM}.dropdown-menu input[type=file]").set_input_files(file)
+        window = self.page.locator(".modal.in").last
+        window.locator("td, input").filter(has_text=file.name).or_(window.locator(f"input[value='{file.name}']")).first.wait_for()
+        with self.page.expect_response(lambda answer: "model.ir.attachment.create" in (answer.request.post_data or "")) as saved:
+            window.locator(".modal-footer .btn-primary").click()
+        assert saved.value.status == 200, f"attaching {file.name}: HTTP {saved.value.status}"  # noqa: PLR2004
+        window.wait_for(state="hidden")
+        self.settle()
+
+    def open_attachments(self) -> None:
+        """Open the menu of the record's attachments."""
+        self.page.locator(f"{FORM}.btn-toolbar #attach").click()
+        self.page.locator(f"{FORM}.dropdown-menu input[type=file]").wait_for(state="attached")
+
+    def downloaded(self, name: str, to: Path) -> bytes:
+        """Download an attachment of the open record through the menu and return its bytes."""
+        self.open_attachments()
+        with self.page.expect_download() as download:
+            self.page.locator(f"{FORM}.dropdown-menu").get_by_role("menuitem", name=name).click()
+        download.value.save_as(to)
+        return to.read_bytes()
