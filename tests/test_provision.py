@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Pulumi program and its driver on the real engine, with hosts that exist already, so that nothing is made."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pulumi import automation
+
+from jinku import engine, provision
+from jinku.model import Topology, load_environment
+from jinku.places import CHECKOUT, Places
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKxiqn6nUdMwOAF7rKMLs8uUoDoVkjSoSV5Upx1VGdVf"
+
+
+@pytest.fixture(scope="module")
+def pulumi():
+    """The engine; built when there is none, for a skipped test proves nothing."""
+    return engine.ensure(print)
+
+
+@pytest.fixture
+def existing(tmp_path, monkeypatch):
+    """An environment of existing hosts, outside the checkout, whose owner gave all host keys."""
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # run() puts the engine in front
+    monkeypatch.setenv("JINKU_ENV", "")
+    folder = tmp_path / "prod"
+    shutil.copytree(CHECKOUT / "inventories/small", folder)
+    file = folder / "environment.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"name": "prod"}, allow_unicode=True))
+    nodes = Topology.of(load_environment(folder)).nodes
+    (folder / "known_hosts").write_text("".join(f"{node.name} {KEY}\n" for node in nodes))
+    return folder
+
+
+def run(verb, folder, pulumi, steps=None):
+    """Results by site."""
+    steps = [] if steps is None else steps
+    results = provision.run(verb, Places("prod"), folder, ["a", "b"], pulumi, steps.append)
+    return {result.site: result for result in results}
+
+
+def test_two_sites_come_up_and_the_second_time_nothing_changes(existing, pulumi):
+    first = run("up", existing, pulumi)
+    assert [result.error for result in first.values()] == ["", ""]
+    assert set(first["b"].outputs["nodes"]) == {"aud2"}
+    assert first["a"].outputs["nodes"]["db1"] == {"address": "10.20.0.68", "ssh_host_key": KEY}
+    assert first["a"].changed > 0
+    again = run("up", existing, pulumi)
+    assert [result.changed for result in again.values()] == [0, 0]
+    assert [result.changed for result in run("preview", existing, pulumi).values()] == [0, 0]
+
+
+def test_a_dead_site_does_not_block_the_other(existing, pulumi):
+    hosts = existing / "known_hosts"
+    hosts.write_text(
+        "".join(line for line in hosts.read_text().splitlines(keepends=True) if not line.startswith("aud2"))
+    )
+    results = run("up", existing, pulumi)
+    assert not results["a"].error
+    assert f"{hosts}: aud2: has no line; 'aud2 ssh-ed25519 AAAA...'" in results["b"].error
+
+
+def test_the_state_lies_outside_the_checkout_and_holds_no_passphrase(existing, pulumi, tmp_path):
+    before = set(CHECKOUT.glob("Pulumi*"))
+    run("up", existing, pulumi)
+    assert set(CHECKOUT.glob("Pulumi*")) == before
+    passphrase = tmp_path / "state/prod/pulumi.passphrase"
+    assert passphrase.stat().st_mode & 0o777 == 0o600
+    secret = passphrase.read_text().encode()
+    files = [path for path in (tmp_path / "state").rglob("*") if path.is_file() and path != passphrase]
+    assert files
+    assert not [path for path in files if secret in path.read_bytes()]
+
+
+def test_what_an_interrupted_run_left_is_cleared(existing, pulumi):
+    run("up", existing, pulumi)
+    places = Places("prod")
+    lock = next((places.pulumi / ".pulumi/locks").rglob("prod-a")) / "dead.json"
+    lock.write_text(
+        json.dumps({"pid": 2**22 - 1, "username": "x", "hostname": "y", "timestamp": "2026-01-01T00:00:00Z"})
+    )
+    stack = provision._stack(places, existing, "b")
+    state = stack.export_stack()
+    pending = {
+        "resource": state.deployment["resources"][1] | {"urn": "urn:pulumi:prod-b::jinku::x:y:Z::half"},
+        "type": "creating",
+    }
+    deployment = {**state.deployment, "pending_operations": [pending]}
+    stack.import_stack(automation.Deployment(version=state.version, deployment=deployment))
+    results = run("up", existing, pulumi)
+    assert [result.error for result in results.values()] == ["", ""]
+    assert not lock.exists()
+    assert not provision._stack(places, existing, "b").export_stack().deployment.get("pending_operations")
+
+
+def test_destroy_removes_the_stacks(existing, pulumi):
+    run("up", existing, pulumi)
+    results = run("destroy", existing, pulumi)
+    assert [result.error for result in results.values()] == ["", ""]
+    assert not list((Places("prod").pulumi / ".pulumi/stacks").rglob("prod-*.json"))
+
+
+def plain(pulumi: Path, folder: Path, *words: str, stack: str = "prod-a"):
+    """Run `pulumi` itself in the checkout, as a person with an official installation would."""
+    fixture = CHECKOUT / "tests/pulumi_language_python"
+    environment = {
+        **os.environ,
+        **provision.engine_env(Places("prod"), folder),
+        "PATH": f"{fixture}:{pulumi.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    command = ["pulumi", *words, "--stack", stack, "--non-interactive"]
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_plain_pulumi_works_on_the_same_stacks_in_the_checkout(existing, pulumi):
+    assert (CHECKOUT / ".venv").exists(), "tools/bootstrap.sh makes .venv, where Pulumi.yaml looks for the provider"
+    run("up", existing, pulumi)
+    try:
+        preview = plain(pulumi, existing, "preview")
+        assert "15 unchanged" in preview.stdout, preview.stdout + preview.stderr
+        tree = plain(pulumi, existing, "stack").stdout
+        assert "jinku:index:Zone" in tree
+        assert tree.index("a-data") < tree.index("db1")
+        for words in (("up", "--yes"), ("refresh", "--yes"), ("destroy", "--yes")):
+            done = plain(pulumi, existing, *words)
+            assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        (CHECKOUT / "Pulumi.prod-a.yaml").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("stack", "text"),
+    [
+        ("prod-z", "prod has no site 'z'; one of prod-a, prod-b"),
+        ("other-a", "the environment is called prod; prod-a"),
+    ],
+)
+def test_a_wrong_stack_is_told_the_right_ones(existing, pulumi, stack, text):
+    run("up", existing, pulumi)
+    try:
+        plain(pulumi, existing, "stack", "init", stack=stack)
+        done = plain(pulumi, existing, "preview", stack=stack)
+        assert done.returncode != 0
+        assert text in done.stdout + done.stderr
+    finally:
+        (CHECKOUT / f"Pulumi.{stack}.yaml").unlink(missing_ok=True)
+
+
+def test_engines_of_another_major_or_older_are_refused():
+    assert engine.fits((3, 259, 0))
+    assert engine.fits((3, 300, 1))
+    assert not engine.fits((3, 258, 9))
+    assert not engine.fits((4, 0, 0))
+    assert not engine.fits(())

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way in: keys, configuration, known hosts; and what `status` makes of hosts that do not answer."""
+
+import subprocess
+
+import pytest
+
+from jinku import ssh_access, status
+from jinku.model import Topology, load_environment
+from jinku.places import Places
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKxiqn6nUdMwOAF7rKMLs8uUoDoVkjSoSV5Upx1VGdVf"
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    return Places("lab")
+
+
+@pytest.fixture
+def topology():
+    return Topology.of(load_environment("lab"))
+
+
+def effective(places, node):
+    """What OpenSSH itself makes of the configuration, as a dict of lower-case keys."""
+    done = subprocess.run(["ssh", "-F", places.ssh_config, "-G", node], capture_output=True, text=True, check=True)
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+
+def test_every_node_is_reached_through_the_bastion_with_a_known_key(places, topology):
+    ssh_access.write(topology, places, {node.name: KEY for node in topology.nodes})
+    inside = effective(places, "db1")
+    assert inside["hostname"] == "10.77.0.68"
+    assert inside["proxyjump"] == "ops1"
+    assert inside["user"] == "automation"
+    assert inside["stricthostkeychecking"] == "true"
+    assert inside["userknownhostsfile"] == str(places.known_hosts)
+    assert "proxyjump" not in effective(places, "ops1")
+    assert f"db1 {KEY}\n" in places.known_hosts.read_text()
+
+
+def test_a_site_that_is_down_keeps_its_known_keys(places, topology):
+    ssh_access.write(topology, places, {node.name: KEY for node in topology.nodes})
+    ssh_access.write(topology, places, {})
+    assert f"aud2 {KEY}\n" in places.known_hosts.read_text()
+
+
+def test_keys_are_made_once_and_readable_by_their_owner_only(places, topology):
+    first = ssh_access.ensure_automation_key(places)
+    assert ssh_access.ensure_automation_key(places) == first
+    assert places.automation_key.stat().st_mode & 0o777 == 0o600
+    derived = subprocess.run(
+        ["ssh-keygen", "-y", "-f", places.automation_key], capture_output=True, text=True, check=True
+    )
+    assert derived.stdout.split()[:2] == first.split()[:2]
+    assert set(ssh_access.ensure_operator_keys(topology, places)) == {"li-na", "wang-fang", "zhang-wei"}
+
+
+def test_sockets_fit_into_the_kernels_limit(monkeypatch, tmp_path, topology):
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / ("long" * 30)))
+    places = Places("lab")
+    ssh_access.write(topology, places, {})
+    assert len(effective(places, "db1")["controlpath"]) + 17 <= 107
+
+
+def test_a_host_that_does_not_answer_is_told_and_does_not_hide_the_others(places, topology):
+    ssh_access.write(topology, places, {node.name: KEY for node in topology.nodes})
+    nowhere = places.ssh_config.read_text().replace("ProxyJump ops1", "Port 1")
+    for node in topology.nodes:
+        nowhere = nowhere.replace(f"HostName {node.address}\n", "HostName 127.0.0.1\n  Port 1\n")
+    places.ssh_config.write_text(nowhere)
+    seen = {node.name: node for node in status.look(topology, places)}
+    assert len(seen) == len(topology.nodes)
+    assert not seen["db1"].healthy
+    assert "refused" in seen["db1"].error
+    assert seen["db1"].services == {"ssh": False, "postgres": False}
+
+
+def test_status_believes_sockets_and_not_units(topology):
+    node = topology.node("db1")
+    output = "running\n---\n---\ntcp 0.0.0.0:22\ntcp 127.0.0.1:5432\n---\nTue 2026-11-24 02:00:00 UTC\n"
+    seen = status.parse(topology, node, output)
+    assert seen.services == {"ssh": True, "postgres": False}, "a service that only loopback reaches serves nobody"
+    assert seen.state == "service down"
+    whole = status.parse(topology, node, output.replace("127.0.0.1", "[::]"))
+    assert whole.healthy
+    failed = status.parse(topology, node, "degraded\n---\npostgresql@17-main.service loaded failed\n---\n---\n")
+    assert failed.failed_units == ("postgresql@17-main.service",)
+    assert failed.state == "degraded"
