@@ -6,6 +6,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -14,7 +15,7 @@ DOCUMENTATION = r"""
 module: operators
 short_description: Named operators with their duties
 description:
-  - Whoever is in the marking group and not on the list loses sessions and account; the home stays, closed, for the record.
+  - Whoever is in the marking group and not on the list loses sessions and account; the home is kept for the record under another name, closed to the next bearer of its uid.
 options:
   operators: {description: Name, duty and state of each person., type: list, elements: dict, required: true}
   duties: {description: Groups of each duty., type: dict, required: true}
@@ -102,17 +103,19 @@ class Accounts:
         return False
 
     def remove(self, name: str) -> None:
-        """End the sessions of a person who left, delete the account, and close the home to the next bearer of its uid."""
+        """End the sessions of a person who left, delete the account, and put the home aside."""
         person = pwd.getpwnam(name)
         if person.pw_uid < FIRST_PERSON:
             return
         self.do(f"account {name} expired", "usermod", "--expiredate", "1", name)
         self.do(f"sessions of {name} closed", "pkill", "-KILL", "-u", str(person.pw_uid), may_fail=True)
         self.do(f"account {name} removed", "userdel", "--force", name)
+        self.do(f"group {name} removed", "groupdel", name, may_fail=True)
         if not self.module.check_mode:
             if os.path.isdir(person.pw_dir) and not os.path.islink(person.pw_dir):
                 os.chown(person.pw_dir, 0, 0)
                 os.chmod(person.pw_dir, 0o700)
+                os.rename(person.pw_dir, f"{person.pw_dir}.left-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
             crontab = f"/var/spool/cron/crontabs/{name}"
             if os.path.exists(crontab):
                 os.unlink(crontab)
