@@ -7,7 +7,7 @@ BIN := .venv/bin
 JINKU := $(BIN)/jinku --env $(ENV)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help up plan status check destroy test test-pure test-compliance lint format lock bootstrap bootstrap-tests
+.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start sabotage lint format lock bootstrap bootstrap-tests
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,15 @@ test-pure: bootstrap-tests ## Run the tests that need no hosts
 
 test-compliance: bootstrap-tests ## Run the control tests against the running environment
 	@JINKU_ENV=$(ENV) $(BIN)/pytest compliance_tests
+
+sabotage: bootstrap-tests ## Break the lab's hosts, one thing at a time, and see each control test fail (lab only)
+	@JINKU_ENV=$(ENV) $(BIN)/pytest compliance_tests/sabotage -m sabotage
+
+test-browser: bootstrap-tests ## Work in the CRM with a browser, through the edge
+	@JINKU_ENV=$(ENV) $(BIN)/pytest compliance_tests/browser -m browser
+
+test-cold-start: bootstrap-tests ## Switch every host off and on again: the CRM must answer (lab only)
+	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m drill
 
 lint: bootstrap-tests ## Run the static checks
 	@$(BIN)/ruff check .
