@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vault's set-up against a real OpenBao: initialised once, the root token gone, policies that say what they mean."""
 
+import base64
 import json
 import stat
 from dataclasses import replace
@@ -143,3 +144,31 @@ def test_a_vault_that_was_off_opens_by_itself(ready: World) -> None:
     ready.stop()
     ready.start()
     assert ready.door.wait_until_active(20)["sealed"] is False
+
+
+def test_a_sealed_vault_is_named(ready: World) -> None:
+    with operator(ready.fleet, ready.door, "recovery") as client:
+        client.write_data("sys/seal", data={})
+    with pytest.raises(VaultError, match="sealed; the operators unseal it"):
+        ready.door.wait_until_active(0)
+    ready.stop()
+    ready.start()
+    ready.door.wait_until_active(20)
+
+
+def test_the_recovery_shares_make_a_root_token_again(ready: World) -> None:
+    """Three of the five operators together, through the duty recovery; two are not enough."""
+    shares = json.loads((ready.fleet.state / "vault/recovery.json").read_text())["shares"]
+    path = "sys/generate-root-token"
+    with operator(ready.fleet, ready.door, "recovery") as client:
+        begun = client.write_data(f"{path}/attempt", data={})
+        begun = begun.get("data") or begun
+        for share in shares[:3]:
+            step = client.write_data(f"{path}/update", data={"key": share, "nonce": begun["nonce"]})
+            step = step.get("data") or step
+            assert step["complete"] is (share == shares[2])
+    encoded = base64.b64decode(step["encoded_token"] + "==")
+    token = bytes(left ^ right for left, right in zip(encoded, begun["otp"].encode(), strict=True)).decode()
+    root = ready.door.client(token=token)
+    assert root.read("auth/token/lookup-self")["data"]["policies"] == ["root"]
+    root.auth.token.revoke_self()
