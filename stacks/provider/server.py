@@ -10,8 +10,9 @@ from pulumi.provider.experimental.property_value import Computed, PropertyValue
 from pulumi.provider.experimental.server import main as serve_provider
 
 from .kinds import Kind, Values, kind_of
+from .orphan import end_with_parent
 from .progress import Progress
-from .values import plain_map, problems, unknown, wrapped_map
+from .values import defaults_of, plain_map, problems, unknown, wrapped_map
 
 
 class LabProvider(protocol.Provider):
@@ -73,7 +74,9 @@ class LabProvider(protocol.Provider):
 
 
 def difference(kind: Kind, state: Values, inputs: Values, ignored: frozenset[str]) -> protocol.DiffResponse:
-    """Compare a resource's state with wanted inputs. A key that either side lacks differs if the other is not empty."""
+    """Compare a resource's state with wanted inputs; what either side lacks has its default, and an empty value is no value."""
+    defaults = defaults_of(kind.inputs)
+    state, inputs = {**defaults, **state}, {**defaults, **inputs}
     keys = sorted((set(inputs) | set(state)) - set(kind.outputs) - ignored)
     changed = [key for key in keys if (state.get(key) or "") != (inputs.get(key) or "")]
     replaces = [key for key in changed if key not in kind.mutable]
@@ -107,5 +110,6 @@ def preview(kind: Kind, inputs: Values) -> dict[str, PropertyValue]:
 
 def serve() -> None:
     """Run the provider until the engine ends it."""
+    end_with_parent()
     engine = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     serve_provider(sys.argv[1:], version("jinku"), LabProvider(Progress(engine)))

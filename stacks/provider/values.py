@@ -79,6 +79,12 @@ def parsed(kind: type, inputs: Mapping[str, Any]) -> Any:
     return TypeAdapter(kind).validate_python({key: value for key, value in inputs.items() if key in fields})
 
 
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Values that a dataclass's fields have when no input sets them, as Pulumi has them."""
+    fields = dataclasses.fields(kind)
+    return {field.name: lists(field.default) for field in fields if field.default is not dataclasses.MISSING}
+
+
 def told(value: Any) -> dict[str, Any]:
     """Inputs of a dataclass, with lists instead of tuples."""
     return {key: lists(item) for key, item in dataclasses.asdict(value).items()}

@@ -19,7 +19,7 @@ from .sources import Sources, controller_sources
 # What a host needs before any role: to boot, to be reached, and to run Ansible's modules.
 SYSTEM = (
     *("systemd", "systemd-sysv", "dbus", "libpam-systemd", "openssh-server", "sudo", "acl", "python3", "python3-apt"),
-    *("nftables", "iproute2", "iputils-ping", "ca-certificates"),
+    *("nftables", "iproute2", "iputils-ping", "netbase", "procps", "ca-certificates"),
 )
 RECIPE = 1  # part of every digest: raise it when a script below makes another result
 SCRIPTS = Path(__file__).parent / "scripts"

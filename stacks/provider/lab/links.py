@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Namespaces, bridges and veth pairs: the cables of the lab. Idempotent, so a half-made network is mended by doing it again."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ class Port:
     near: str
     netns: str | None
     far: str
+
+    @property
+    def hardware_address(self) -> str:
+        """A locally administered address that is always the same: a replaced host must not hide behind its neighbours' caches."""
+        digest = hashlib.sha256(f"{self.switch}/{self.near}".encode()).hexdigest()
+        return ":".join(["02", *(digest[index : index + 2] for index in range(0, 10, 2))])
 
 
 async def ensure_netns(name: str, sysctl: Sequence[str] = ()) -> None:
@@ -103,7 +110,10 @@ async def ensure_port(port: Port) -> None:
         if port.far in far:
             await ip(port.netns, [f"link del dev {port.far}"])
         end = f"netns {port.netns}" if port.netns else "netns 1"
-        await ip(port.switch, [f"link add name {port.near} type veth peer name {port.far} {end}"])
+        await ip(
+            port.switch,
+            [f"link add name {port.near} type veth peer name {port.far} address {port.hardware_address} {end}"],
+        )
     await ip(port.switch, [f'link set dev {port.near} alias "port of {port.bridge}" master {port.bridge} up'])
     await ip(port.netns, [f"link set dev {port.far} up"])
 
