@@ -60,11 +60,15 @@ run_the_service() {
     [ -n "$check" ] || jinku-crm health >/dev/null || { echo "$unit: not healthy; see: journalctl -u $unit" >&2; exit 1; }
 }
 
-if [ -n "$check" ] && [ ! -x /usr/bin/jinku-crm ]; then
-    echo "the CRM would be set up"
-    exit 0
-fi
-own_the_volume
-fetch_the_secret
-set_up_the_database
-run_the_service
+main() {
+    if [ -n "$check" ] && [ ! -x /usr/bin/jinku-crm ]; then
+        echo "the CRM would be set up"
+        return
+    fi
+    own_the_volume
+    fetch_the_secret
+    set_up_the_database
+    run_the_service
+}
+
+main </dev/null # the rest of this script would be read otherwise

@@ -46,6 +46,8 @@ def main(argv: list[str] | None = None) -> None:
                 _update_modules(settings, new=not found["activated"])
                 if "modules" not in found:  # a new database, or one whose first set-up was cut short
                     _lock_administrator(settings)
+                if "zh_CN" in settings.languages:
+                    _fill_in_chinese(settings)
                 found["modules"] = wanted["modules"]
                 _stamp(settings.database, found)
             if "company" in changes:
@@ -69,7 +71,8 @@ def _wanted(settings: Settings) -> dict[str, str]:
     """Digests of what the data depends on: the modules' packages and languages, and the company's settings."""
     names = ("trytond", *(f"trytond_{name}" for name in settings.modules if not name.startswith("jinku_")))
     versions = [(name, distribution(name).version) for name in names]
-    own = sorted((path.name, path.read_bytes()) for path in Path(__file__).parents[1].glob("trytond_jinku_*/**/*") if path.is_file())
+    here = Path(__file__).parents[1]
+    own = sorted((path.name, path.read_bytes()) for path in (*here.glob("trytond_jinku_*/**/*"), *here.glob("*.po")) if path.is_file())
     modules = repr((versions, settings.modules, sorted(settings.languages), own))
     company = repr((settings.company, settings.languages, settings.timezone, settings.demo_data))
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in (("modules", modules), ("company", company))}
@@ -142,6 +145,12 @@ def _set_up_company(settings: Settings) -> None:
             demonstration.fill(objects)
 
     pool.run(settings.database, work)
+
+
+def _fill_in_chinese(settings: Settings) -> None:
+    from jinku_crm import language, pool
+
+    pool.run(settings.database, language.fill_in)
 
 
 def _lock_administrator(settings: Settings) -> None:
