@@ -113,7 +113,6 @@ def ansible_env(environment: Path) -> dict[str, str]:
         "JINKU_ENV": str(environment),
         "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
         "ANSIBLE_STDOUT_CALLBACK": "jinku_events",
-        "ANSIBLE_CALLBACKS_ENABLED": "",  # the times per role come from the events
         "ANSIBLE_NOCOLOR": "1",
         "PYTHONUNBUFFERED": "1",
     }
