@@ -65,6 +65,8 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
         "ansible_user": AUTOMATION,
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_private_key_file": str(places.automation_key),
+        # Ansible names a shared connection by host and user only: sec1 of two environments would be one and the same.
+        "ansible_control_path_dir": str(places.ssh),
         "ansible_ssh_common_args": f"-F {places.ssh_config}",
     }
 
