@@ -132,7 +132,7 @@ def _build(target: Path, say: Callable[[str], None]) -> Path:
         "GOCACHE": str(work / "objects"),
     }
     say("fetching the modules of the Pulumi engine (1.8 GB while it builds, 110 MB afterwards)")
-    _run([str(go), "mod", "download"], env, MODULE)
+    # No `go mod download`: it wants the metadata of every module of the graph, also of those that no package comes from.
     tags = ["-tags", "osusergo,grpcnotrace"]
     total = len(_run([str(go), "list", "-deps", *tags, PACKAGE], env, MODULE).split())
     partial = target.with_name("pulumi.partial")

@@ -164,7 +164,7 @@ def test_a_full_disk_is_named_with_its_remedy(lab, monkeypatch, capsys):
     assert "No space left on device; free space" in capsys.readouterr().err
 
 
-def test_without_an_engine_and_without_go_the_remedy_is_said(lab, monkeypatch, capsys, tmp_path):
+def test_without_an_engine_and_without_go_the_remedy_is_said(lab, monkeypatch, capsys):
     monkeypatch.setattr("jinku.cli.up.preflight", lambda _env: None)
     monkeypatch.setattr(shutil, "which", lambda *_words, **_more: None)
     monkeypatch.setattr(engine, "GO_WHEEL", "no-such-wheel-of-jinku==0")

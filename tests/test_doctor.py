@@ -3,7 +3,7 @@
 
 import json
 import socket
-from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -57,7 +57,7 @@ def test_who_is_not_root_is_told(lab, monkeypatch, capsys):
 
 
 def test_too_little_room_is_told(lab, monkeypatch, capsys):
-    usage = namedtuple("usage", "total used free")(2**40, 2**40 - 2**30, 2**30)
+    usage = SimpleNamespace(total=2**40, used=2**40 - 2**30, free=2**30)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage)
     assert up(lab) == ExitCode.PREREQUISITE
     assert "1.0 GiB free, 12 are needed" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ARG002 - the arguments are the protocol's
 """Backend ``existing``: hosts that are there already, reached by SSH. Pulumi makes nothing; it records where they are.
 
 Host keys come from the person who installed the hosts, in ``known_hosts`` beside environment.yaml: a key that was taken
