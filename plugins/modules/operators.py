@@ -108,6 +108,7 @@ class Accounts:
         if person.pw_uid < FIRST_PERSON:
             return
         self.do(f"account {name} expired", "usermod", "--expiredate", "1", name)
+        self.do(f"services of {name} stopped", "systemctl", "stop", f"user@{person.pw_uid}.service", may_fail=True)
         self.do(f"sessions of {name} closed", "pkill", "-KILL", "-u", str(person.pw_uid), may_fail=True)
         self.do(f"account {name} removed", "userdel", "--force", name)
         self.do(f"group {name} removed", "groupdel", name, may_fail=True)
