@@ -2,6 +2,7 @@
 """The model: what it accepts, what it refuses and in which words, and what it renders."""
 
 import copy
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -191,6 +192,18 @@ def test_a_shared_or_weak_key_is_refused(problems: Callable[[dict[str, Any]], li
     for weak in ("ssh-dss AAAA x", 'command="id" ' + key, "ssh-rsa AAAAB3NzaC1yc2E= short", key + "\nssh-ed25519 AAAA"):
         operators[1]["keys"] = [weak]
         assert "operators.1.keys.0" in problems({"operators": operators})[0]
+
+
+def test_an_openpgp_key_reaches_the_roles_and_a_broken_one_is_refused(
+    problems: Callable[[dict[str, Any]], list[str]], tmp_path: Path
+) -> None:
+    operators = copy.deepcopy(LAB["operators"])
+    operators[0]["pgp"] = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+    assert "operators.0.pgp" in problems({"operators": operators})[0]
+    operators[0]["pgp"] = "mDME" * 60
+    (tmp_path / "environment.yaml").write_text(yaml.safe_dump({**LAB, "operators": operators}), encoding="utf-8")
+    variables = json.loads(renderings(Topology.of(load_environment(tmp_path)))["inventory.json"])["_meta"]["hostvars"]["sec1"]
+    assert [operator.get("pgp") for operator in variables["jinku_operators"]] == ["mDME" * 60, None, None]
 
 
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def _public_key(value: object) -> object:
 
 
 PublicKey = Annotated[str, BeforeValidator(_public_key)]
+OpenPgpKey = Annotated[str, StringConstraints(max_length=20000, pattern=r"^[A-Za-z0-9+/]{100,}={0,2}$")]
 
 
 class Section(BaseModel):
@@ -89,6 +90,8 @@ class Operator(Section):
     """system: runs hosts; audit: reads logs; security: manages keys and policies."""
     keys: tuple[PublicKey, ...] = ()
     """OpenSSH public keys. The backend `lab` makes one when none is given; elsewhere at least one is needed."""
+    pgp: OpenPgpKey | None = None
+    """OpenPGP public key in base64 (`gpg --export NAME | base64 -w0`), to which a share of the vault's recovery key is encrypted."""
     state: Literal["present", "absent"] = "present"
     """absent: the account, its keys and its sessions are removed."""
 

@@ -74,7 +74,8 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
 def _operator(operator: Operator, generated_keys: dict[str, str]) -> dict[str, Any]:
     generated = generated_keys.get(operator.name)
     keys = operator.keys or ((generated,) if generated else ())
-    return {"name": operator.name, "duty": operator.duty, "state": operator.state, "keys": list(keys)}
+    share = {"pgp": operator.pgp} if operator.pgp and operator.state == "present" else {}
+    return {"name": operator.name, "duty": operator.duty, "state": operator.state, "keys": list(keys), **share}
 
 
 def node_variables(node: Node) -> dict[str, Any]:
