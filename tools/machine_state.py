@@ -20,9 +20,9 @@ def _lines(*command: str) -> list[str]:
 def _processes() -> Iterator[str]:
     for line in _lines("ps", "-e", "-o", "pid=,ppid=,args="):
         _, _, command = line.split(None, 2)
-        if re.search(r"nspawn|proxy\.py|jinku|pulumi|systemd|rsyslog|trytond|apache2|openbao|\bbao\b|ssh .*-F ", command) and not _OWN.match(
-            command
-        ):
+        if re.search(
+            r"nspawn|proxy\.py|jinku|pulumi|systemd|rsyslog|trytond|apache2|openbao|\bbao\b|ssh .*-F ", command
+        ) and not _OWN.match(command):
             yield command[:160]
 
 
