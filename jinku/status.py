@@ -79,9 +79,22 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
 
 
 def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:
-    command = ["ssh", "-F", str(places.ssh_config), "-o", f"ConnectTimeout={_CONNECT_SECONDS}", "-o", "BatchMode=yes", node.name, "--", _LOOK]
+    command = [
+        "ssh",
+        "-F",
+        str(places.ssh_config),
+        "-o",
+        f"ConnectTimeout={_CONNECT_SECONDS}",
+        "-o",
+        "BatchMode=yes",
+        node.name,
+        "--",
+        _LOOK,
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         error = f"no answer within {TIMEOUT_SECONDS} s"
     else:
@@ -101,5 +114,10 @@ def look(topology: Topology, places: Places) -> list[NodeStatus]:
 def document(environment: str, nodes: list[NodeStatus]) -> str:
     """The JSON document ``jinku/status/1``."""
     healthy = all(node.healthy for node in nodes)
-    content = {"schema": SCHEMA, "environment": environment, "healthy": healthy, "nodes": [node.as_json() for node in nodes]}
+    content = {
+        "schema": SCHEMA,
+        "environment": environment,
+        "healthy": healthy,
+        "nodes": [node.as_json() for node in nodes],
+    }
     return json.dumps(content, ensure_ascii=False, indent=1)
