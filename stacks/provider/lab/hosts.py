@@ -94,7 +94,8 @@ async def create(host: Host) -> Seen:
     """
     if known(host.env, host.name) == host and (seen := await inspect(host)).state == "running":
         return seen
-    await remove(host)
+    if host.folder.exists() or links.alive(host.id) or cgroups.groups(host.id):
+        await remove(host)
     layers = images.layers(Path(host.image))
     for volume in host.volumes:
         if volumes.size_gib(host.env, host.site, volume.name) is None:
@@ -111,7 +112,7 @@ async def create(host: Host) -> Seen:
     except BaseException:
         await remove(host)
         raise
-    return await inspect(host)
+    return Seen("running", identity.public_key(host.folder / "upper"), host.image)
 
 
 def write_boot(host: Host, layers: Sequence[Path]) -> None:

@@ -31,7 +31,7 @@ class Port:
 
 async def ensure_netns(name: str, sysctl: Sequence[str] = ()) -> None:
     """Make a network namespace with `lo` up, and set kernel parameters (`key=value`) in it."""
-    if not await netns_alive(name):
+    if not alive(name):
         (NETNS / name).unlink(missing_ok=True)
         await run("ip", "netns", "add", name)
     await ip(name, ["link set lo up"])
@@ -39,16 +39,17 @@ async def ensure_netns(name: str, sysctl: Sequence[str] = ()) -> None:
         await in_netns(name, "sysctl", "--quiet", "--write", *sysctl)
 
 
-async def netns_alive(name: str) -> bool:
+def alive(name: str) -> bool:
     """True if the namespace is there, and not only the empty file that a restart of the machine leaves."""
-    if not (NETNS / name).exists():
+    try:
+        return (NETNS / name).stat().st_dev != NETNS.stat().st_dev  # a namespace is a mount of its own
+    except FileNotFoundError:
         return False
-    return (await run("stat", "--file-system", "--format=%T", NETNS / name, check=False)).strip() == "nsfs"
 
 
 async def remove_netns(name: str) -> None:
     """Remove a namespace and with it everything in it, if it is there."""
-    if await netns_alive(name):
+    if alive(name):
         await run("ip", "netns", "del", name)
     else:
         (NETNS / name).unlink(missing_ok=True)
@@ -56,7 +57,7 @@ async def remove_netns(name: str) -> None:
 
 async def links(netns: str | None) -> dict[str, dict[str, object]]:
     """Interfaces of a namespace by name, as `ip -details -json link` tells them; empty if there is no such namespace."""
-    if netns is not None and not await netns_alive(netns):
+    if netns is not None and not alive(netns):
         return {}
     where = ["-n", netns] if netns else []
     told = await run("ip", *where, "-details", "-json", "link", "show")
@@ -98,23 +99,19 @@ def kind(link: dict[str, object]) -> str:
 
 async def ensure_port(port: Port) -> None:
     """Make a veth pair and plug it in. Raises LabError if the bridge is missing."""
-    near = await links(port.switch)
+    near, far = await links(port.switch), await links(port.netns)
     if port.bridge not in near:
-        raise LabError(
-            f"bridge {port.bridge}: not in namespace {port.switch}; the Network of that zone must be made first"
-        )
-    far = await links(port.netns)
+        raise LabError(f"bridge {port.bridge}: not in {port.switch}; the Network of that zone must be made first")
+    lines = []
     if port.near not in near or port.far not in far:
-        if port.near in near:
-            await ip(port.switch, [f"link del dev {port.near}"])
         if port.far in far:
             await ip(port.netns, [f"link del dev {port.far}"])
-        end = f"netns {port.netns}" if port.netns else "netns 1"
-        await ip(
-            port.switch,
-            [f"link add name {port.near} type veth peer name {port.far} address {port.hardware_address} {end}"],
-        )
-    await ip(port.switch, [f'link set dev {port.near} alias "port of {port.bridge}" master {port.bridge} up'])
+        if port.near in near:
+            lines.append(f"link del dev {port.near}")
+        end = f"address {port.hardware_address} netns {port.netns or 1}"
+        lines.append(f"link add name {port.near} type veth peer name {port.far} {end}")
+    plug = f'link set dev {port.near} alias "port of {port.bridge}" master {port.bridge} up'
+    await ip(port.switch, [*lines, plug])
     await ip(port.netns, [f"link set dev {port.far} up"])
 
 

@@ -131,7 +131,7 @@ def record(router: Router) -> Path:
 
 async def inspect(router: Router) -> Literal["absent", "broken", "running"]:
     """`absent` without a namespace; `broken` if a leg, the packet filter, the mirror or forwarding is not as it should be."""
-    if not await links.netns_alive(router.netns):
+    if not links.alive(router.netns):
         return "absent"
     for port in router.ports():
         if not await links.connected(port):
