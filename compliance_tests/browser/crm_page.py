@@ -46,8 +46,11 @@ def verified_key(door: Door) -> str:
 
 
 @contextmanager
-def browser_page(door: Door, problems: list[str]) -> Iterator[Page]:
-    """Yield a fresh page whose only way out is the edge; `problems` receives policy violations and refused requests."""
+def browser_page(door: Door, problems: list[str], failure: Path) -> Iterator[Page]:
+    """Yield a fresh page whose only way out is the edge.
+
+    `problems` receives policy violations and refused requests; `failure` is the picture taken when the block ends in an error.
+    """
     rules = f"MAP {door.name} {door.address}, MAP * ~NOTFOUND"
     flags = [*FLAGS, f"--host-resolver-rules={rules}", f"--ignore-certificate-errors-spki-list={verified_key(door)}"]
     with sync_playwright() as playwright:
@@ -58,6 +61,9 @@ def browser_page(door: Door, problems: list[str]) -> Iterator[Page]:
         page.on("console", lambda told: problems.append(told.text) if "Content Security Policy" in told.text else None)
         try:
             yield page
+        except BaseException:
+            page.screenshot(path=failure)
+            raise
         finally:
             browser.close()
 
@@ -112,8 +118,14 @@ class CrmPage:
             self.page.wait_for_timeout(STEP_MS)
             quiet = 0 if self._under_way else quiet + 1
             if quiet * STEP_MS >= QUIET_MS:
+                self.complain()
                 return
         raise AssertionError(f"the client is busy for more than {PATIENCE_MS / 1000:.0f} s")
+
+    def complain(self) -> None:
+        """Raise AssertionError with the words of an error window, if one is open."""
+        window = self.page.locator(".error-dialog.in")
+        assert not window.is_visible(), f"the CRM reports an error: {window.inner_text()[:600]}"
 
     def new(self, model: str) -> None:
         """Open a tab of a model with an empty form."""
@@ -163,6 +175,13 @@ class CrmPage:
         """Open the menu of the record's attachments."""
         self.page.locator(f"{FORM}.btn-toolbar #attach").click()
         self.page.locator(f"{FORM}.dropdown-menu input[type=file]").wait_for(state="attached")
+
+    def close_messages(self) -> None:
+        """Close the client's own messages, such as that a record was saved."""
+        for button in self.page.locator(".alert .close").all():
+            button.click()
+        self.page.locator(".alert").first.wait_for(state="hidden")
+        self.settle()
 
     def downloaded(self, name: str, to: Path) -> bytes:
         """Download an attachment of the open record through the menu and return its bytes."""

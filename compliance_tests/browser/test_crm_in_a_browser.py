@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job of a user, in a real browser through the edge: log in, choose a password, record a lead, attach a file.
+
+Runs with `-m browser`. The administrator's own password, chosen at the first login, is kept in <state>/crm/browser-test.json (0600).
+JINKU_SCREENSHOTS=FOLDER puts the pictures there (docs/images), else they lie in <state>/reports/browser.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from crm_client import Door
+from crm_page import CrmPage, browser_page
+from jinku.model import Topology
+from jinku.model.topology import ALIASES, SERVICES
+from jinku.places import Places
+
+pytestmark = pytest.mark.browser
+ATTACHMENT = 3 * 1024 * 1024  # bytes
+DATABASE = "crm"
+
+
+@pytest.fixture
+def door(topology: Topology, places: Places) -> Door:
+    """The first edge, by the name that people type."""
+    edge = topology.nodes_of("edge")[0]
+    name = f"{ALIASES['edge']}.{topology.env.domain}"
+    return Door(str(edge.address), name, places.pki / "root.pem", SERVICES["edge_https"].port)
+
+
+@pytest.fixture
+def pictures(places: Places) -> Path:
+    """Folder for the screenshots, made."""
+    folder = Path(os.environ.get("JINKU_SCREENSHOTS") or places.reports / "browser")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Administrator:
+    """Answers the CRM's questions at login: with the password chosen earlier, or with the one-time password and a new one."""
+
+    def __init__(self, places: Places) -> None:
+        self.login = "admin"
+        self._kept = places.state / "crm" / "browser-test.json"
+        self._given = places.state / "crm" / "first-login.json"
+        self._own: str | None = json.loads(self._kept.read_text())["password"] if self._kept.exists() else None
+
+    @property
+    def first_time(self) -> bool:
+        """Whether this login is the first one."""
+        return self._own is None
+
+    def answer(self, question: str) -> str:
+        """Return what to type; skips the test when nobody knows the password."""
+        if question == "password" and self._own:
+            return self._own
+        if question == "password":
+            if not self._given.exists():
+                pytest.skip(f"{self._given}: missing, and {self._kept} too; run `jinku up`, or put the password there yourself")
+            return str(json.loads(self._given.read_text())["password"])
+        if question.startswith("new_password"):
+            return self._chosen()
+        raise AssertionError(f"the CRM asks for {question}, which this test does not know")
+
+    def _chosen(self) -> str:
+        """Choose a password once, and write it down before it is used."""
+        if not self._kept.exists():
+            handle = os.open(self._kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as stream:
+                json.dump({"login": self.login, "password": f"{secrets.token_urlsafe(15)}-Aa1"}, stream)
+        return str(json.loads(self._kept.read_text())["password"])
+
+
+@pytest.fixture
+def administrator(places: Places) -> Administrator:
+    """The CRM's first administrator."""
+    return Administrator(places)
+
+
+def test_a_lead_with_a_chinese_name_and_an_attachment(
+    door: Door, administrator: Administrator, pictures: Path, tmp_path: Path, places: Places, observe: Callable[..., None]
+) -> None:
+    """Log in, set an own password at the first login, create a customer and a lead, attach 3 MiB, and get the same bytes back."""
+    problems: list[str] = []
+    customer = f"北京云杉科技示例公司 {datetime.now(UTC):%m%d-%H%M%S}"
+    contract = tmp_path / "合同扫描件.bin"
+    contract.write_bytes(os.urandom(ATTACHMENT))
+    with browser_page(door, problems, places.reports / "browser" / "failure.png") as page:
+        crm = CrmPage(page, door, DATABASE)
+        first_time = administrator.first_time
+        page.goto(f"https://{door.name}/#{DATABASE}")
+        page.locator(".login-dialog #login").wait_for()
+        page.screenshot(path=pictures / "crm-login.png")
+        asked = crm.login(administrator.login, administrator.answer)
+        assert asked[0] == "password"
+        assert len(asked) == (3 if first_time else 1), f"at login the CRM asked for {asked}"
+
+        crm.new("party.party")
+        crm.fill("name", customer)
+        crm.save("party.party")
+        crm.new("sale.opportunity")
+        crm.fill("party", customer)
+        crm.fill("description", "客户关系系统一期：需求与报价")
+        crm.save("sale.opportunity")
+        crm.attach(contract)
+        crm.close_messages()
+        page.screenshot(path=pictures / "crm-lead.png")
+        assert crm.downloaded(contract.name, tmp_path / "back.bin") == contract.read_bytes()
+    observe("edge", f"Chromium: log in at https://{door.name}, lead for {customer}, attachment of {ATTACHMENT} bytes", "done")
+    assert not problems, "the edge refused or the browser blocked: " + "; ".join(problems)

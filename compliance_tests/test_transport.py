@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing travels in clear: TLS profile, refusals of weak offers, and a canary that no wire may show."""
+
+import http.client
+import json
+import secrets
+import socket
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from asking import ask
+from crm_client import Door
+from jinku.evidence.sabotage import Sabotage
+from jinku.model.topology import ALIASES, SERVICES
+
+#: SSLError.reason when the server, not our own library, refuses the offer.
+SERVER_SAYS_NO = {"TLSV1_ALERT_PROTOCOL_VERSION", "SSLV3_ALERT_HANDSHAKE_FAILURE", "UNEXPECTED_EOF_WHILE_READING",
+                  "TLSV1_ALERT_INSUFFICIENT_SECURITY", "TLSV13_ALERT_CERTIFICATE_REQUIRED"}
+WEAK_SUITES = ("AES128-SHA", "AES256-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "AES256-GCM-SHA384", "NULL-SHA256")
+SNIFF_SECONDS = 5
+
+
+def outside(topology, node: str, places) -> Door:
+    """The edge ``node`` as a browser reaches it."""
+    name = f"{ALIASES['edge']}.{topology.env.domain}"
+    return Door(str(topology.node(node).address), name, places.pki / "root.pem", SERVICES["edge_https"].port)
+
+
+def handshake(door: Door, version: ssl.TLSVersion, suites: str = "ALL:@SECLEVEL=0", verify: bool = False) -> str:
+    """Offer one TLS version and these suites; what came of it: "TLSv1.3 SUITE", or "refused: REASON"."""
+    context = door.context()
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers(suites)
+    context.minimum_version = context.maximum_version = version
+    with socket.create_connection((door.address, door.port), timeout=10) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=door.name) as wrapped:
+                return f"{wrapped.version()} {(wrapped.cipher() or ('?',))[0]}"
+        except ssl.SSLError as error:
+            return f"refused: {error.reason}"
+        except ConnectionResetError:
+            return "refused: UNEXPECTED_EOF_WHILE_READING"
+
+
+@pytest.mark.control("dengbao:8.1.2.2.b", "dengbao:8.1.4.8.a", "iso27001:A.8.24")
+@pytest.mark.objects("edge")
+@pytest.mark.setting
+def test_the_edge_speaks_modern_tls_on_both_legs(host):
+    """Towards browsers and towards the CRM: TLS 1.2 and 1.3 with authenticated encryption; the CRM's certificate and name are checked.
+
+    zh: 面向浏览器与后端两段均仅启用 TLS 1.2/1.3 及 AEAD 套件，并校验后端证书与名称。
+    """
+    command = 'apache2 -C "LoadModule info_module /usr/lib/apache2/modules/mod_info.so" -t -D DUMP_CONFIG 2>/dev/null'
+    settings = [line.strip() for line in host.check_output(command).splitlines()]
+    for leg in ("SSL", "SSLProxy"):
+        protocols = {line for line in settings if line.startswith(f"{leg}Protocol ")}
+        assert protocols == {f"{leg}Protocol -all +TLSv1.2 +TLSv1.3"}
+        for line in settings:
+            if line.startswith(f"{leg}CipherSuite "):
+                weak = [suite for suite in line.split()[-1].split(":") if not suite.endswith(("SHA384", "POLY1305", "POLY1305_SHA256"))]
+                assert not weak, f"{line}: {weak}"
+    assert {"SSLProxyVerify require", "SSLProxyCheckPeerName On", "SSLProxyCheckPeerExpire On"} <= set(settings)
+    assert not [line for line in settings if line.startswith(("ProxyPass ", "BalancerMember ")) and "http://" in line]
+
+
+@pytest.mark.control("dengbao:8.1.2.2.b", "dengbao:8.1.2.2.a", "dengbao:8.1.4.7.a", "dengbao:8.1.4.1.c", "iso27001:A.8.24")
+@pytest.mark.objects("edge")
+@pytest.mark.behaviour
+def test_weak_tls_is_refused_by_the_edge(topology, places, subject, observe):
+    """TLS 1.0 and 1.1 and suites without forward secrecy or authenticated encryption get no connection; 1.2 and 1.3 do, verified.
+
+    zh: TLS 1.0/1.1 及弱套件握手被拒绝，TLS 1.2/1.3 可建立且证书可验证。
+    """
+    door = outside(topology, subject.node, places)
+
+    def tried(version: ssl.TLSVersion, suites: str = "ALL:@SECLEVEL=0", verify: bool = False) -> str:
+        said = handshake(door, version, suites, verify)
+        observe(subject.node, f"TLS handshake with {door.address}:{door.port}: {version.name}, {suites}", said)
+        return said
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        assert not tried(version, verify=True).startswith("refused"), f"{version.name} is refused, so the rest would prove nothing"
+    for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+        said = tried(version)
+        assert said.removeprefix("refused: ") in SERVER_SAYS_NO, f"{version.name}: {said}"
+    for suite in WEAK_SUITES:
+        said = tried(ssl.TLSVersion.TLSv1_2, f"{suite}:@SECLEVEL=0")
+        assert said.removeprefix("refused: ") in SERVER_SAYS_NO, f"{suite}: {said}"
+
+
+@pytest.mark.control("dengbao:8.1.2.2.b", "dengbao:8.1.4.8.a", "dengbao:8.1.4.1.c", "iso27001:A.8.24")
+@pytest.mark.objects("edge")
+@pytest.mark.behaviour
+def test_plain_http_only_points_to_https(topology, places, subject, observe):
+    """A request without TLS gets a redirection and nothing else, no cookie and no page; browsers are told to remember it.
+
+    zh: 明文 HTTP 仅返回跳转，不返回内容与 Cookie；HSTS 已启用。
+    """
+    door = outside(topology, subject.node, places)
+    for method, path in (("GET", "/"), ("POST", "/crm/")):
+        plain = http.client.HTTPConnection(door.address, SERVICES["edge_http"].port, timeout=10)
+        plain.request(method, path, body=b"{}" if method == "POST" else None, headers={"Host": door.name})
+        answer = plain.getresponse()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        observe(subject.node, f"{method} http://{door.name}{path}", f"HTTP {answer.status}\n{headers}")
+        plain.close()
+        assert answer.status == 301
+        assert headers["location"] == f"https://{door.name}{path}"
+        assert "set-cookie" not in headers
+    strict = door.request("GET", "/").headers["strict-transport-security"]
+    observe(subject.node, f"GET https://{door.name}/", f"Strict-Transport-Security: {strict}")
+    assert int(strict.partition("max-age=")[2].partition(";")[0]) >= 15_552_000, strict
+
+
+@pytest.mark.control("dengbao:8.1.4.8.a", "dengbao:8.1.2.2.b", "iso27001:A.8.24")
+@pytest.mark.objects("edge", "application")
+@pytest.mark.behaviour
+def test_a_canary_is_seen_on_no_wire(host, topology, places, subject, observe):
+    """A name typed at a login is sought in all packets of this host: browser to edge, edge to CRM, CRM to database.
+
+    zh: 登录时输入的标记字符串在浏览器—边界—应用—数据库各段报文中均不可见。
+    """
+    canary = "canary" + secrets.token_hex(12)
+    tier = "edge" if subject.object_class == "edge" else "crm"
+    legs = ("edge_https", "crm") if tier == "edge" else ("crm", "postgres")
+    plain = SERVICES["edge_http"].port
+    door = outside(topology, topology.nodes_of("edge")[0].name if tier == "crm" else subject.node, places)
+    watched = [str(SERVICES[name].port) for name in legs] + [str(plain)]
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(ask, host, "sniff.py", str(SNIFF_SECONDS), canary, *watched)
+        time.sleep(1.5)
+        if tier == "edge":  # the same word in clear, so that a blind watcher is found out
+            clear = http.client.HTTPConnection(door.address, plain, timeout=10)
+            clear.request("GET", f"/{canary}", headers={"Host": door.name})
+            clear.getresponse().read()
+            clear.close()
+        call = {"id": 0, "method": "common.db.login", "params": [canary, {"password": canary}, "en"]}
+        answer = door.request("POST", "/crm/", json.dumps(call).encode(), {"Content-Type": "application/json"})
+        observe(subject.node, f"login as {canary} at https://{door.name}", f"HTTP {answer.status}")
+        seen = {int(port): (int(packets), int(hits)) for port, packets, _, hits in
+                (line.split() for line in watching.result().splitlines() if line != "watching")}
+    for name in legs:
+        packets, hits = seen[SERVICES[name].port]
+        assert packets > 0, f"no packet of {name} was seen, so nothing is proven"
+        assert hits == 0, f"{name}: the canary is readable in {hits} packets"
+    if tier == "edge":
+        assert seen[plain][1] > 0, "the watcher did not even see the word in clear, so nothing is proven"
+
+
+SABOTAGE = (
+    Sabotage(
+        "the edge takes TLS 1.1 and weak suites", on="edge",
+        breaks="sed -i.sabotage 's/^SSLProtocol .*/SSLProtocol all -SSLv3/; s/^SSLCipherSuite ECDHE.*/SSLCipherSuite ALL:@SECLEVEL=0/'"
+               " /etc/apache2/jinku/tls.conf && systemctl restart apache2",
+        mends="mv /etc/apache2/jinku/tls.conf.sabotage /etc/apache2/jinku/tls.conf && systemctl restart apache2",
+        kills=("test_the_edge_speaks_modern_tls_on_both_legs", "test_weak_tls_is_refused_by_the_edge"),
+    ),
+    Sabotage(
+        "the CRM is served in clear on port 80", on="edge",
+        breaks="sed -i.sabotage '0,/Redirect permanent.*/s//Redirect 204 \\//' /etc/apache2/jinku/site.conf && systemctl reload apache2"
+               " && sleep 1",
+        mends="mv /etc/apache2/jinku/site.conf.sabotage /etc/apache2/jinku/site.conf && systemctl reload apache2 && sleep 1",
+        kills=("test_plain_http_only_points_to_https",),
+    ),
+    Sabotage(
+        "the edge talks to the CRM in clear", on="edge",
+        breaks="sed -i.sabotage 's#BalancerMember https://#BalancerMember http://#' /etc/apache2/jinku/site.conf && systemctl restart apache2",
+        mends="mv /etc/apache2/jinku/site.conf.sabotage /etc/apache2/jinku/site.conf && systemctl restart apache2",
+        kills=("test_the_edge_speaks_modern_tls_on_both_legs", "test_a_canary_is_seen_on_no_wire"),
+    ),
+)
