@@ -111,4 +111,4 @@ def _last_lines(env: Selection, outcome: _Outcome, progress: Progress, seconds: 
 
 def _login(env: Selection) -> list[str]:
     """Where the first administrator finds the way in; never the password itself."""
-    return [f"login:  see {file}" for file in sorted(env.places.state.glob("crm/*"))]
+    return [f"login:  see {file}" for file in sorted(env.places.state.glob("crm/first-login.json"))]
