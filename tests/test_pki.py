@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from jinku.pki import PkiError, ensure_operators, ensure_root, remaining_days
+from jinku.pki import Authority, PkiError, certifies, ensure_operators, ensure_root, remaining_days
 from jinku.places import Places
 
 
@@ -85,3 +85,27 @@ def test_strict_verifiers_take_the_chain(places: Places) -> None:
     context = ssl.create_default_context(cafile=str(ensure_root(places).certificate_path))
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     assert context.cert_store_stats()["x509_ca"] == 1
+
+
+def test_a_certificate_that_no_longer_does_is_told(places: Places, tmp_path: Path) -> None:
+    """Other names, another key, another root, or too near its end: the vault then gets a new one at the next run."""
+    root, csr = ensure_root(places), request([])
+    names, addresses = ["vault.x.test"], ["10.0.0.1", "fd00::1"]
+    good = root.sign_server(csr, names, addresses, 90).decode()
+
+    def holds(
+        certificate: str = good, request: str = csr.decode(), authority: Authority = root, days: float = 30
+    ) -> bool:
+        return certifies(certificate, request, authority, names=names, addresses=addresses, days=days)
+
+    assert holds()
+    assert not holds(certificate="")
+    assert not holds(days=120)
+    assert not holds(request=request_of_another())
+    assert not holds(certificate=root.sign_server(csr, ["db.x.test"], addresses, 90).decode())
+    assert not holds(certificate=root.sign_server(csr, names, addresses[:1], 90).decode())
+    assert not holds(authority=Authority(tmp_path / "other", "root").ensure("Another", 1, 1))
+
+
+def request_of_another() -> str:
+    return request([]).decode()

@@ -19,8 +19,8 @@ from jinku.vault import Door, Fleet, configure, initialise, manager
 
 
 @pytest.fixture(scope="module")
-def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A server that runs and is not initialised."""
+def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server that runs and is not initialised; a module's SEAL says how it opens, static if it says nothing."""
     folder = tmp_path_factory.mktemp("vault")
     try:
         bao = unpack_part("openbao", cache_root()) / "usr/bin/bao"
@@ -58,12 +58,12 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     key = ec.generate_private_key(ec.SECP256R1())
     plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (tls / "server.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
-    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-    pem = request.public_bytes(serialization.Encoding.PEM)
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    pem = csr.public_bytes(serialization.Encoding.PEM)
     (tls / "server.pem").write_bytes(root.sign_server(pem, ["vault.test.jinku"], ["127.0.0.1"], 30))
     (folder / "var/lib/openbao/seal/unseal.key").write_bytes(secrets.token_bytes(32))
     (folder / "etc/openbao/openbao.hcl").write_text(
-        world.render("vault", "etc/openbao/openbao.hcl", vault_seal="static")
+        world.render("vault", "etc/openbao/openbao.hcl", vault_seal=getattr(request.module, "SEAL", "static"))
     )
     world.start()
     yield world

@@ -53,10 +53,20 @@ def test_a_machine_enrols_and_knows_it(ready: World, host_at: HostAt) -> None:
     assert json.loads(host.enrol("state").stdout)["enrolled"] is False
     enrolled(host, ready)
     found = json.loads(host.enrol("state").stdout)
-    assert (found["enrolled"], found["vault"]) == (True, "open")
+    assert found["enrolled"] is True
     assert 360 < found["identity_days"] <= 365
     identity = host.etc / "identity/identity.pem"
     assert stat.S_IMODE(identity.stat().st_mode) == 0o600
+
+
+def test_a_vault_that_is_sealed_or_away_is_named(ready: World, host_at: HostAt) -> None:
+    host = host_at("crm1")
+    ready.seal()
+    assert "sealed; the operators unseal it" in host.enrol("state").stderr
+    ready.stop()
+    assert "no answer" in host.enrol("state").stderr
+    ready.start()
+    ready.door.wait_until_active(20)
 
 
 def test_a_bootstrap_serves_once(ready: World, host_at: HostAt) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from jinku.vault import Door, Fleet
+from jinku.vault import Door, Fleet, operator
 
 ROLES = Path(__file__).resolve().parent.parent.parent / "roles"
 
@@ -73,6 +73,13 @@ class World:
             else:
                 return
         pytest.fail((self.folder / "server.log").read_text()[-2000:])
+
+    def seal(self) -> None:
+        """Seal the vault as the security administrator does, and wait until it is."""
+        with operator(self.fleet, self.door, "recovery") as client:
+            client.write_data("sys/seal", data={})
+        while not self.door.health()["sealed"]:
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """End the server as systemd would."""
