@@ -4,12 +4,11 @@
 set -euo pipefail
 
 check=${1:-}
-unit=jinku-crm.service
 agent=jinku-agent.service
 secret=/etc/jinku/crm/pgpass
 
 changed() { echo "$*"; [ -z "$check" ]; } # true when the change is to be made
-started() { date -d "$(systemctl show -P ExecMainStartTimestamp "$1")" +%s 2>/dev/null || echo 0; }
+started() { date -d "$(systemctl show -P "${2:-ExecMainStartTimestamp}" "$1")" +%s 2>/dev/null || echo 0; }
 newest() { find "$@" -type f -printf '%T@\n' 2>/dev/null | sort -g | tail -1 | cut -d. -f1; }
 setup() { JINKU_CRM_PROGRAM=setup jinku-crm "$@"; }
 
@@ -40,24 +39,41 @@ set_up_the_database() {
     state=$(setup --check)
     if [ "$(field '.changes' "$state")" = "[]" ]; then return; fi
     if changed "database: $(field '.changes' "$state")"; then
-        if [ "$(field '.stop' "$state")" = true ]; then systemctl stop "$unit"; fi
+        if [ "$(field '.stop' "$state")" = true ]; then systemctl stop jinku-crm.service; fi
         setup >/dev/null
     fi
 }
 
 field() { python3 -c 'import json, sys; print(json.dumps(json.loads(sys.argv[2])[sys.argv[1][1:]]))' "$@"; }
 
-run_the_service() {
-    systemctl is-enabled -q "$unit" 2>/dev/null || { if changed "$unit: enabled"; then systemctl enable -q "$unit"; fi; }
-    local code
-    code=$(newest /etc/jinku/crm/trytond.conf /etc/jinku/crm/uwsgi.ini /usr/lib/jinku/crm /etc/systemd/system/$unit /var/lib/dpkg/info/tryton-*.list \
-        /var/lib/dpkg/info/uwsgi-*.list)
-    if ! systemctl is-active -q "$unit"; then
-        if changed "$unit: started"; then systemctl daemon-reload && systemctl start "$unit"; fi
-    elif [ "$code" -gt "$(started $unit)" ]; then
-        if changed "$unit: restarted"; then systemctl daemon-reload && systemctl restart "$unit"; fi
+# Starts a unit, or restarts it when one of the named files is newer than its start.
+keep_running() {
+    local name=$1
+    shift
+    if ! systemctl is-active -q "$name"; then
+        if changed "$name: started"; then systemctl start "$name"; fi
+    elif [ "$(newest "$@")" -gt "$(started "$name")" ]; then
+        if changed "$name: restarted"; then systemctl restart "$name"; fi
     fi
-    [ -n "$check" ] || jinku-crm health >/dev/null || { echo "$unit: not healthy; see: journalctl -u $unit" >&2; exit 1; }
+}
+
+run_the_services() {
+    local name units=(jinku-crm.service jinku-crm-router.socket jinku-crm-router.service) packages=/var/lib/dpkg/info
+    [ -n "$check" ] || systemctl daemon-reload
+    for name in "${units[@]}"; do
+        systemctl is-enabled -q "$name" 2>/dev/null || { if changed "$name: enabled"; then systemctl enable -q "$name"; fi; }
+    done
+    keep_running jinku-crm.service /etc/jinku/crm/{trytond.conf,application.ini} /usr/lib/jinku/crm /etc/systemd/system/jinku-crm.service \
+        $packages/{tryton,uwsgi}-*.list
+    if ! systemctl is-active -q jinku-crm-router.socket ||
+        [ "$(newest /etc/systemd/system/jinku-crm-router.socket)" -gt "$(started jinku-crm-router.socket ActiveEnterTimestamp)" ]; then
+        if changed "jinku-crm-router.socket: started"; then
+            systemctl stop jinku-crm-router.service
+            systemctl restart jinku-crm-router.socket
+        fi
+    fi
+    keep_running jinku-crm-router.service /etc/jinku/crm/router.ini /etc/systemd/system/jinku-crm-router.service $packages/uwsgi-*.list
+    [ -n "$check" ] || jinku-crm health >/dev/null || { echo "jinku-crm: not healthy; see: journalctl -u 'jinku-crm*'" >&2; exit 1; }
 }
 
 main() {
@@ -68,7 +84,7 @@ main() {
     own_the_volume
     fetch_the_secret
     set_up_the_database
-    run_the_service
+    run_the_services
 }
 
 main </dev/null # the rest of this script would be read otherwise
