@@ -5,8 +5,8 @@ import re
 import secrets
 
 import pytest
-
 from asking import ask
+
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
 
@@ -34,9 +34,13 @@ def test_received_lines_are_kept_for_six_months(host):
     assert days, f"no retention is set: {command}"
     assert int(days[1]) >= KEPT_DAYS, f"kept for {days[1]} days only"
     assert host.check_output("systemctl is-active jinku-log-retention.timer") == "active"
-    rotated = host.run(f"grep -rlF {FOLDER} /etc/logrotate.d /etc/logrotate.conf /etc/cron* /etc/tmpfiles.d 2>/dev/null").stdout.split()
+    rotated = host.run(
+        f"grep -rlF {FOLDER} /etc/logrotate.d /etc/logrotate.conf /etc/cron* /etc/tmpfiles.d 2>/dev/null"
+    ).stdout.split()
     assert not rotated, f"also rotated by {', '.join(rotated)}"
-    assert host.check_output(f"findmnt -n -o TARGET --target {FOLDER}") == FOLDER, "the lines do not lie on a volume of their own"
+    assert host.check_output(f"findmnt -n -o TARGET --target {FOLDER}") == FOLDER, (
+        "the lines do not lie on a volume of their own"
+    )
 
 
 @pytest.mark.control("dengbao:8.1.5.4.d", "iso27001:A.8.15")
@@ -48,10 +52,11 @@ def test_the_cleaner_spares_what_is_younger(host):
     zh: 清理程序删除 181 天前的文件，保留 179 天的文件。
     """
     made = host.check_output(
-        "folder=$(mktemp -d) && mkdir $folder/node && for days in 181 179 1; do day=$(date -d \"$days days ago\" +%F)"
-        " && echo line > $folder/node/$day.log && touch -d \"$days days ago 00:00\" $folder/node/$day.log; done; touch -d"
+        'folder=$(mktemp -d) && mkdir $folder/node && for days in 181 179 1; do day=$(date -d "$days days ago" +%F)'
+        ' && echo line > $folder/node/$day.log && touch -d "$days days ago 00:00" $folder/node/$day.log; done; touch -d'
         " '200 days ago' $folder/node/$(date -d '1 day ago' +%F).log"
-        f" && jinku-log-retention $folder {KEPT_DAYS} 2 0 && ls $folder/node && rm -r $folder")
+        f" && jinku-log-retention $folder {KEPT_DAYS} 2 0 && ls $folder/node && rm -r $folder"
+    )
     days = sorted(name[:10] for name in made.split())
     wanted = sorted(host.check_output("date -d '179 days ago' +%F; date -d '1 day ago' +%F").split())
     assert days == wanted, f"left of 181, 179 and 1 days: {days}"
@@ -89,7 +94,9 @@ def test_only_known_hosts_may_send_and_only_as_themselves(host, fleet, topology,
     taken = ask(theirs, "relp_try.py", *at, "/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key", line)
     assert taken.strip() == "taken", f"a known host is refused, so the rest would prove nothing: {taken}"
     assert arrives(host, sender.name, mark), f"the line of {sender.name} is not in its folder"
-    assert host.run(f"grep -rlF {mark} {FOLDER}/{other.name}/").stdout == "", f"{sender.name} wrote in the folder of {other.name}"
+    assert host.run(f"grep -rlF {mark} {FOLDER}/{other.name}/").stdout == "", (
+        f"{sender.name} wrote in the folder of {other.name}"
+    )
     for certificate in ("none", "own"):
         said = ask(theirs, "relp_try.py", *at, certificate, certificate, line)
         assert said.startswith("refused"), f"taken with certificate: {certificate}"
@@ -108,41 +115,49 @@ def test_only_the_audit_duty_reads_the_lines(host, topology):
             continue
         reads = host.run(f"runuser -u {operator.name} -- find {FOLDER} -name '*.log' -readable -print -quit")
         writes = host.run(f"runuser -u {operator.name} -- find {FOLDER} -writable -print -quit")
-        assert bool(reads.stdout.strip()) == (operator.duty == "audit"), f"{operator.name} ({operator.duty}): reads {reads.stdout!r}"
+        assert bool(reads.stdout.strip()) == (operator.duty == "audit"), (
+            f"{operator.name} ({operator.duty}): reads {reads.stdout!r}"
+        )
         assert not writes.stdout.strip(), f"{operator.name} may write {writes.stdout}"
 
 
 SABOTAGE = (
     Sabotage(
-        "lines are kept for 90 days", on="log",
+        "lines are kept for 90 days",
+        on="log",
         breaks="sed -i.sabotage 's# /var/log/remote [0-9]* # /var/log/remote 90 #' /etc/systemd/system/jinku-log-retention.service"
-               " && systemctl daemon-reload",
+        " && systemctl daemon-reload",
         mends="mv /etc/systemd/system/jinku-log-retention.service.sabotage /etc/systemd/system/jinku-log-retention.service"
-              " && systemctl daemon-reload",
+        " && systemctl daemon-reload",
         kills=("test_received_lines_are_kept_for_six_months",),
     ),
     Sabotage(
-        "the cleaner forgets the days", on="log",
+        "the cleaner forgets the days",
+        on="log",
         breaks="sed -i.sabotage 's/^folder=$1 days=$2/folder=$1 days=30/' /usr/local/sbin/jinku-log-retention",
         mends="mv /usr/local/sbin/jinku-log-retention.sabotage /usr/local/sbin/jinku-log-retention",
         kills=("test_the_cleaner_spares_what_is_younger",),
     ),
     Sabotage(
-        "the receiver takes lines from anybody, and files them by the name they claim", on="log",
-        breaks="sed -i.sabotage 's/tls.authMode=\"name\".*/tls.authMode=\"certvalid\" tls.permittedPeer=[\"*\"])/;"
-               " s/set $.node = .*/set $.node = $hostname;/; s/ tls.caCert=[^ ]*//' /etc/rsyslog.d/80-jinku-receiver.conf"
-               " && systemctl restart rsyslog",
+        "the receiver takes lines from anybody, and files them by the name they claim",
+        on="log",
+        breaks='sed -i.sabotage \'s/tls.authMode="name".*/tls.authMode="certvalid" tls.permittedPeer=["*"])/;'
+        " s/set $.node = .*/set $.node = $hostname;/; s/ tls.caCert=[^ ]*//' /etc/rsyslog.d/80-jinku-receiver.conf"
+        " && systemctl restart rsyslog",
         mends="mv /etc/rsyslog.d/80-jinku-receiver.conf.sabotage /etc/rsyslog.d/80-jinku-receiver.conf && systemctl restart rsyslog",
         kills=("test_only_known_hosts_may_send_and_only_as_themselves",),
     ),
     Sabotage(
-        "everybody reads the lines", on="log",
+        "everybody reads the lines",
+        on="log",
         breaks=f"chmod -R o+rX {FOLDER}",
         mends=f"chmod -R o-rwx {FOLDER}",
         kills=("test_only_the_audit_duty_reads_the_lines",),
     ),
     Sabotage(
-        "a host stopped forwarding", on="log", where="edge1",
+        "a host stopped forwarding",
+        on="log",
+        where="edge1",
         breaks="systemctl stop rsyslog.service syslog.socket",
         mends="systemctl start rsyslog.service",
         kills=("test_a_line_of_every_host_arrives",),

@@ -10,16 +10,28 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from asking import ask
 from crm_client import Door
+
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import ALIASES, SERVICES
 
 #: SSLError.reason when the server, not our own library, refuses the offer.
-SERVER_SAYS_NO = {"TLSV1_ALERT_PROTOCOL_VERSION", "SSLV3_ALERT_HANDSHAKE_FAILURE", "UNEXPECTED_EOF_WHILE_READING",
-                  "TLSV1_ALERT_INSUFFICIENT_SECURITY", "TLSV13_ALERT_CERTIFICATE_REQUIRED"}
-WEAK_SUITES = ("AES128-SHA", "AES256-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "AES256-GCM-SHA384", "NULL-SHA256")
+SERVER_SAYS_NO = {
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "UNEXPECTED_EOF_WHILE_READING",
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+}
+WEAK_SUITES = (
+    "AES128-SHA",
+    "AES256-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "AES256-GCM-SHA384",
+    "NULL-SHA256",
+)
 SNIFF_SECONDS = 5
 
 
@@ -61,13 +73,19 @@ def test_the_edge_speaks_modern_tls_on_both_legs(host):
         assert protocols == {f"{leg}Protocol -all +TLSv1.2 +TLSv1.3"}
         for line in settings:
             if line.startswith(f"{leg}CipherSuite "):
-                weak = [suite for suite in line.split()[-1].split(":") if not suite.endswith(("SHA384", "POLY1305", "POLY1305_SHA256"))]
+                weak = [
+                    suite
+                    for suite in line.split()[-1].split(":")
+                    if not suite.endswith(("SHA384", "POLY1305", "POLY1305_SHA256"))
+                ]
                 assert not weak, f"{line}: {weak}"
     assert {"SSLProxyVerify require", "SSLProxyCheckPeerName On", "SSLProxyCheckPeerExpire On"} <= set(settings)
     assert not [line for line in settings if line.startswith(("ProxyPass ", "BalancerMember ")) and "http://" in line]
 
 
-@pytest.mark.control("dengbao:8.1.2.2.b", "dengbao:8.1.2.2.a", "dengbao:8.1.4.7.a", "dengbao:8.1.4.1.c", "iso27001:A.8.24")
+@pytest.mark.control(
+    "dengbao:8.1.2.2.b", "dengbao:8.1.2.2.a", "dengbao:8.1.4.7.a", "dengbao:8.1.4.1.c", "iso27001:A.8.24"
+)
 @pytest.mark.objects("edge")
 @pytest.mark.behaviour
 def test_weak_tls_is_refused_by_the_edge(topology, places, subject, observe):
@@ -83,7 +101,9 @@ def test_weak_tls_is_refused_by_the_edge(topology, places, subject, observe):
         return said
 
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-        assert not tried(version, verify=True).startswith("refused"), f"{version.name} is refused, so the rest would prove nothing"
+        assert not tried(version, verify=True).startswith("refused"), (
+            f"{version.name} is refused, so the rest would prove nothing"
+        )
     for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
         said = tried(version)
         assert said.removeprefix("refused: ") in SERVER_SAYS_NO, f"{version.name}: {said}"
@@ -141,8 +161,12 @@ def test_a_canary_is_seen_on_no_wire(host, topology, places, subject, observe):
         call = {"id": 0, "method": "common.db.login", "params": [canary, {"password": canary}, "en"]}
         answer = door.request("POST", "/crm/", json.dumps(call).encode(), {"Content-Type": "application/json"})
         observe(subject.node, f"login as {canary} at https://{door.name}", f"HTTP {answer.status}")
-        seen = {int(port): (int(packets), int(hits)) for port, packets, _, hits in
-                (line.split() for line in watching.result().splitlines() if line != "watching")}
+        seen = {
+            int(port): (int(packets), int(hits))
+            for port, packets, _, hits in (
+                line.split() for line in watching.result().splitlines() if line != "watching"
+            )
+        }
     for name in legs:
         packets, hits = seen[SERVICES[name].port]
         assert packets > 0, f"no packet of {name} was seen, so nothing is proven"
@@ -153,21 +177,24 @@ def test_a_canary_is_seen_on_no_wire(host, topology, places, subject, observe):
 
 SABOTAGE = (
     Sabotage(
-        "the edge takes TLS 1.1 and weak suites", on="edge",
+        "the edge takes TLS 1.1 and weak suites",
+        on="edge",
         breaks="sed -i.sabotage 's/^SSLProtocol .*/SSLProtocol all -SSLv3/; s/^SSLCipherSuite ECDHE.*/SSLCipherSuite ALL:@SECLEVEL=0/'"
-               " /etc/apache2/jinku/tls.conf && systemctl restart apache2",
+        " /etc/apache2/jinku/tls.conf && systemctl restart apache2",
         mends="mv /etc/apache2/jinku/tls.conf.sabotage /etc/apache2/jinku/tls.conf && systemctl restart apache2",
         kills=("test_the_edge_speaks_modern_tls_on_both_legs", "test_weak_tls_is_refused_by_the_edge"),
     ),
     Sabotage(
-        "the CRM is served in clear on port 80", on="edge",
+        "the CRM is served in clear on port 80",
+        on="edge",
         breaks="sed -i.sabotage '0,/Redirect permanent.*/s//Redirect 204 \\//' /etc/apache2/jinku/site.conf && systemctl reload apache2"
-               " && sleep 1",
+        " && sleep 1",
         mends="mv /etc/apache2/jinku/site.conf.sabotage /etc/apache2/jinku/site.conf && systemctl reload apache2 && sleep 1",
         kills=("test_plain_http_only_points_to_https",),
     ),
     Sabotage(
-        "the edge talks to the CRM in clear", on="edge",
+        "the edge talks to the CRM in clear",
+        on="edge",
         breaks="sed -i.sabotage 's#BalancerMember https://#BalancerMember http://#' /etc/apache2/jinku/site.conf && systemctl restart apache2",
         mends="mv /etc/apache2/jinku/site.conf.sabotage /etc/apache2/jinku/site.conf && systemctl restart apache2",
         kills=("test_the_edge_speaks_modern_tls_on_both_legs", "test_a_canary_is_seen_on_no_wire"),

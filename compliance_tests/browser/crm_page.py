@@ -38,11 +38,13 @@ def verified_key(door: Door) -> str:
     Chromium has no option for a root CA of its own. It is told to accept exactly this key, and no other certificate error.
     Raises ssl.SSLError when the certificate is not the environment's.
     """
-    with socket.create_connection((door.address, door.port), timeout=10) as plain:
-        with door.context().wrap_socket(plain, server_hostname=door.name) as wrapped:
-            leaf = wrapped.getpeercert(binary_form=True)
+    plain = socket.create_connection((door.address, door.port), timeout=10)
+    with door.context().wrap_socket(plain, server_hostname=door.name) as wrapped:
+        leaf = wrapped.getpeercert(binary_form=True)
     key = x509.load_der_x509_certificate(leaf or b"").public_key()
-    return base64.b64encode(hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()).decode()
+    return base64.b64encode(
+        hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    ).decode()
 
 
 @contextmanager
@@ -71,7 +73,9 @@ def browser_page(door: Door, problems: list[str], failure: Path) -> Iterator[Pag
 def note_refusal(answer: Response, problems: list[str]) -> None:
     """Remember what the edge refused."""
     if answer.status in (403, 413, 415):
-        problems.append(f"HTTP {answer.status} {answer.request.method} {answer.url} {(answer.request.post_data or '')[:120]}")
+        problems.append(
+            f"HTTP {answer.status} {answer.request.method} {answer.url} {(answer.request.post_data or '')[:120]}"
+        )
 
 
 class CrmPage:
@@ -83,8 +87,11 @@ class CrmPage:
         self.database = database
         self._under_way: set[Request] = set()
         page.on("request", lambda request: None if request.url.endswith("/bus") else self._under_way.add(request))
-        page.on("requestfinished", lambda request: self._under_way.discard(request))
-        page.on("requestfailed", lambda request: self._under_way.discard(request))
+        page.on("requestfinished", self._done)
+        page.on("requestfailed", self._done)
+
+    def _done(self, request: Request) -> None:
+        self._under_way.discard(request)
 
     def login(self, user: str, answer: Callable[[str], str]) -> list[str]:
         """Log in; `answer` is asked for each thing the CRM asks, by its name (password, new_password_1...). Returns those names."""
@@ -145,7 +152,9 @@ class CrmPage:
         self.settle()
         window = self.page.locator(".modal.in")
         if window.is_visible():
-            window.locator("tr", has_text=text).locator("input[type=radio], input[type=checkbox]").first.check(force=True)
+            window.locator("tr", has_text=text).locator("input[type=radio], input[type=checkbox]").first.check(
+                force=True
+            )
             window.locator(".modal-footer .btn-primary").click()
             self.settle()
         found = entry.input_value()
@@ -153,9 +162,11 @@ class CrmPage:
 
     def save(self, model: str) -> None:
         """Save the record of the open tab; the server's answer must be a good one."""
-        with self.page.expect_response(lambda answer: f"model.{model}.create" in (answer.request.post_data or "")) as saved:
+        with self.page.expect_response(
+            lambda answer: f"model.{model}.create" in (answer.request.post_data or "")
+        ) as saved:
             self.page.locator(f"{FORM}.btn-toolbar #save").click()
-        assert saved.value.status == 200, f"saving {model}: HTTP {saved.value.status}"  # noqa: PLR2004
+        assert saved.value.status == 200, f"saving {model}: HTTP {saved.value.status}"
         assert "error" not in saved.value.json(), f"saving {model}: {saved.value.json()['error']}"
         self.settle()
 
@@ -164,10 +175,14 @@ class CrmPage:
         self.open_attachments()
         self.page.locator(f"{FORM}.dropdown-menu input[type=file]").set_input_files(file)
         window = self.page.locator(".modal.in").last
-        window.locator("td, input").filter(has_text=file.name).or_(window.locator(f"input[value='{file.name}']")).first.wait_for()
-        with self.page.expect_response(lambda answer: "model.ir.attachment.create" in (answer.request.post_data or "")) as saved:
+        window.locator("td, input").filter(has_text=file.name).or_(
+            window.locator(f"input[value='{file.name}']")
+        ).first.wait_for()
+        with self.page.expect_response(
+            lambda answer: "model.ir.attachment.create" in (answer.request.post_data or "")
+        ) as saved:
             window.locator(".modal-footer .btn-primary").click()
-        assert saved.value.status == 200, f"attaching {file.name}: HTTP {saved.value.status}"  # noqa: PLR2004
+        assert saved.value.status == 200, f"attaching {file.name}: HTTP {saved.value.status}"
         window.wait_for(state="hidden")
         self.settle()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from crm_client import Door
 from crm_page import CrmPage, browser_page
+
 from jinku.model import Topology
 from jinku.model.topology import ALIASES, SERVICES
 from jinku.places import Places
@@ -62,7 +63,9 @@ class Administrator:
             return self._own
         if question == "password":
             if not self._given.exists():
-                pytest.skip(f"{self._given}: missing, and {self._kept} too; run `jinku up`, or put the password there yourself")
+                pytest.skip(
+                    f"{self._given}: missing, and {self._kept} too; run `jinku up`, or put the password there yourself"
+                )
             return str(json.loads(self._given.read_text())["password"])
         if question.startswith("new_password"):
             return self._chosen()
@@ -84,7 +87,12 @@ def administrator(places: Places) -> Administrator:
 
 
 def test_a_lead_with_a_chinese_name_and_an_attachment(
-    door: Door, administrator: Administrator, pictures: Path, tmp_path: Path, places: Places, observe: Callable[..., None]
+    door: Door,
+    administrator: Administrator,
+    pictures: Path,
+    tmp_path: Path,
+    places: Places,
+    observe: Callable[..., None],
 ) -> None:
     """Log in, set an own password at the first login, create a customer and a lead, attach 3 MiB, and get the same bytes back."""
     problems: list[str] = []
@@ -112,5 +120,9 @@ def test_a_lead_with_a_chinese_name_and_an_attachment(
         crm.close_messages()
         page.screenshot(path=pictures / "crm-lead.png")
         assert crm.downloaded(contract.name, tmp_path / "back.bin") == contract.read_bytes()
-    observe("edge", f"Chromium: log in at https://{door.name}, lead for {customer}, attachment of {ATTACHMENT} bytes", "done")
+    observe(
+        "edge",
+        f"Chromium: log in at https://{door.name}, lead for {customer}, attachment of {ATTACHMENT} bytes",
+        "done",
+    )
     assert not problems, "the edge refused or the browser blocked: " + "; ".join(problems)
