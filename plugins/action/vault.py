@@ -129,13 +129,20 @@ class ActionModule(ActionBase):
 
     def _configure(self) -> dict[str, Any]:
         fleet, dry = self._fleet(), bool(self._task.check_mode)
-        if dry and not (fleet.state / "vault" / "recovery.json").exists():
+        if dry and not self._initialised(fleet):
             return self._result(["sys/init"])
         with vault.through_the_bastion(fleet) as door:
+            if dry and not door.health()["initialized"]:
+                return self._result(["sys/init"])
             changes = [] if dry else vault.initialise(fleet, door)
             with vault.manager(fleet, door) as client:
                 changes += vault.configure(fleet, client, dry=dry)
         return self._result(changes)
+
+    @staticmethod
+    def _initialised(fleet: vault.Fleet) -> bool:
+        """Return whether this controller has initialised a vault; before that a dry run has nobody to ask."""
+        return (fleet.state / "vault" / "recovery.json").exists()
 
     def _wrap(self) -> dict[str, Any]:
         if self._task.check_mode:
@@ -151,6 +158,8 @@ class ActionModule(ActionBase):
         return self._result(["/etc/jinku/identity"])
 
     def _database(self) -> dict[str, Any]:
-        fleet = self._fleet()
+        fleet, dry = self._fleet(), bool(self._task.check_mode)
+        if dry and not self._initialised(fleet):
+            return self._result(["database/config/crm"])
         with vault.through_the_bastion(fleet) as door, vault.manager(fleet, door) as client:
-            return self._result(vault.configure_database(fleet, client, dry=bool(self._task.check_mode)))
+            return self._result(vault.configure_database(fleet, client, dry=dry))
