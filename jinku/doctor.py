@@ -51,6 +51,7 @@ LAB_TOOLS = {
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "dpkg-deb": "dpkg",
+    "mkfs.ext4": "e2fsprogs",
     "xz": "xz-utils",
     "nsenter": "util-linux",
     "unshare": "util-linux",
@@ -144,10 +145,7 @@ def _kernel() -> Iterator[Finding]:
         yield Finding("loop devices", Level.OK, "/dev/loop-control")
     else:
         yield Finding(
-            "loop devices",
-            Level.NOTE,
-            "there is no /dev/loop-control; volumes are folders, sizes are not enforced",
-            "`modprobe loop`",
+            "loop devices", Level.MISSING, "there is no /dev/loop-control, and volumes need it", "`modprobe loop`"
         )
 
 

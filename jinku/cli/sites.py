@@ -39,7 +39,9 @@ def run(verb: Verb, env: Selection, progress: Progress) -> list[SiteResult]:
         else:
             note = f"({', '.join(step.because)})" if step.because else ""
             again = step.change == "replace" and verb != "preview"  # its two halves have lines of their own
-            cached = step.resource.startswith("image ") and "delete" in step.change  # only forgotten; the cache keeps it
+            cached = (
+                step.resource.startswith("image ") and "delete" in step.change
+            )  # only forgotten; the cache keeps it
             progress.end(text, step.seconds, note, failed=step.failed, quiet=again or cached)
 
     program = engine.ensure(progress.line)

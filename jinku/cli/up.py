@@ -24,6 +24,7 @@ class _Outcome:
     sites: list[SiteResult] = field(default_factory=list)
     convergence: Convergence = field(default_factory=Convergence)
     check: ExitCode | None = None
+    check_error: str = ""
 
     @property
     def failed(self) -> list[str]:
@@ -65,7 +66,8 @@ def command(env: Selection) -> None:
     if outcome.failed:
         raise Failure(f"did not come up: {', '.join(outcome.failed)}; the same command again goes on from here")
     if outcome.check:
-        raise Failure("the environment is up, but its check is not clean; see the report", outcome.check)
+        text = outcome.check_error or "see the report"
+        raise Failure(f"the environment is up, but its check is not clean: {text}", outcome.check)
 
 
 def _stages(env: Selection, outcome: _Outcome, progress: Progress) -> None:
@@ -87,7 +89,10 @@ def _stages(env: Selection, outcome: _Outcome, progress: Progress) -> None:
     if outcome.failed:
         return
     with progress.stage("check"):
-        outcome.check = examination.run(env, progress)
+        try:
+            outcome.check = examination.run(env, progress)
+        except Failure as failure:  # the environment is up all the same, and its last lines are to be printed
+            outcome.check, outcome.check_error = failure.code, str(failure)
 
 
 def _last_lines(env: Selection, outcome: _Outcome, progress: Progress, seconds: float) -> None:
