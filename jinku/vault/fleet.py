@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinku.model.inventory import shared_variables
+from jinku.model.topology import Topology
+from jinku.places import Places
+
 __all__ = ["Fleet", "Machine"]
 
 
@@ -78,6 +82,11 @@ class Fleet:
             database_port=int(services.get("postgres", {}).get("port", 0)),
             pgp_keys=tuple(str(person["pgp"]) for person in variables.get("jinku_operators", ()) if person.get("pgp")),
         )
+
+    @classmethod
+    def of(cls, topology: Topology, places: Places) -> "Fleet":
+        """Build it from the topology: the way of the command line and of tests."""
+        return cls.of_variables(shared_variables(topology, places, {}))
 
     def of_tier(self, tier: str) -> list[Machine]:
         """Machines of a tier, in the order of the topology."""

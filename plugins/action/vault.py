@@ -35,6 +35,7 @@ from jinku.places import cache_root
 
 #: Days for which the vault's own certificate is valid, and how many must be left after a run: longer than a cold spell.
 LIFE, LEFT = 397, 120
+#: Tells hardening/integrity that Jinku itself changed the host.
 MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 
@@ -125,6 +126,8 @@ class ActionModule(ActionBase):
             changes.append("openbao.service started")
             if not check:
                 self._on_host(f"/usr/local/sbin/jinku-vault start{' --again' if again else ''}")
+        if changes and not check:
+            self._on_host(MARK)
         return self._result(changes)
 
     def _configure(self) -> dict[str, Any]:
