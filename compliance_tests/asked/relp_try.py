@@ -18,8 +18,11 @@ def self_made(folder: str) -> tuple[str, str]:
     certificate, key = f"{folder}/own.pem", f"{folder}/own.key"
     name = socket.getfqdn()
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
-    subprocess.run([*made, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", certificate],
-                   check=True, capture_output=True)
+    subprocess.run(
+        [*made, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
     return certificate, key
 
 

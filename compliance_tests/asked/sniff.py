@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """sniff.py SECONDS CANARY PORT...: watch this host's own wires and say, for each port, how many packets had data and how many held CANARY.
 
-Prints "port packets bytes hits", one line a port, after a first line "watching". Needs root. Loopback is left out.
+Ends after SECONDS, or when the file /run/CANARY exists, which it removes. Prints "port packets bytes hits", one line a port.
+Needs root. Loopback is left out.
 """
 
 import select
@@ -9,6 +10,7 @@ import socket
 import struct
 import sys
 import time
+from pathlib import Path
 
 ETH_P_ALL = 3
 IPV4, IPV6, VLAN = 0x0800, 0x86DD, 0x8100
@@ -38,11 +40,10 @@ def main() -> None:
     found = {port: [0, 0, 0] for port in ports}
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
-    print("watching", flush=True)
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if not select.select([wire], [], [], left)[0]:
-            break
+    until, stop = time.monotonic() + seconds, Path("/run") / sys.argv[2]
+    while time.monotonic() < until and not stop.exists():
+        if not select.select([wire], [], [], 0.1)[0]:
+            continue
         frame, (interface, *_) = wire.recvfrom(65536)
         parsed = segment(frame) if interface != "lo" else None
         if parsed and parsed[2]:
@@ -50,6 +51,7 @@ def main() -> None:
                 found[port][0] += 1
                 found[port][1] += len(parsed[2])
                 found[port][2] += canary in parsed[2]
+    stop.unlink(missing_ok=True)
     for port, (packets, size, hits) in found.items():
         print(port, packets, size, hits)
 
