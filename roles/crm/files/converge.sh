@@ -20,22 +20,27 @@ own_the_volume() {
     fi
 }
 
+refused() { [[ "$(setup --check 2>&1 >/dev/null)" == *"password authentication failed"* ]]; }
+
 fetch_the_secret() {
-    # The agent notices its new template by itself (jinku-agent.path).
-    [ -z "$check" ] || return 0
+    # The agent notices its new template by itself (jinku-agent.path), but a rotation before its time it does not.
     local second
     for second in $(seq 90); do
-        [ ! -s "$secret" ] || return 0
-        [ "$second" != 15 ] || systemctl try-restart "$agent" # it may have asked before the database engine knew the role
+        if [ -s "$secret" ] && ! refused; then return 0; fi
+        if [ -n "$check" ]; then echo "$secret: would be fetched" && return 0; fi
+        if [ "$((second % 20))" = 3 ]; then
+            [ ! -s "$secret" ] || echo "$secret: fetched again"
+            systemctl try-restart "$agent"
+        fi
         sleep 1
     done
-    echo "$secret: not written within $second s; does the vault's database engine know the role crm? see: journalctl -u $agent" >&2
+    echo "$secret: not written, or refused by the database, for $second s; see: journalctl -u $agent" >&2
     exit 1
 }
 
 set_up_the_database() {
     local state
-    if [ -n "$check" ] && [ ! -s "$secret" ]; then echo "database: would be set up"; return; fi
+    if [ -n "$check" ] && { [ ! -s "$secret" ] || refused; }; then echo "database: would be looked at"; return; fi
     state=$(setup --check)
     if [ "$(field '.changes' "$state")" = "[]" ]; then return; fi
     if changed "database: $(field '.changes' "$state")"; then
@@ -58,7 +63,7 @@ keep_running() {
 }
 
 run_the_services() {
-    local name units=(jinku-crm.service jinku-crm-router.socket jinku-crm-router.service) packages=/var/lib/dpkg/info
+    local name units=(jinku-crm.service jinku-crm-password.path jinku-crm-router.socket jinku-crm-router.service) packages=/var/lib/dpkg/info
     [ -n "$check" ] || systemctl daemon-reload
     for name in "${units[@]}"; do
         systemctl is-enabled -q "$name" 2>/dev/null || { if changed "$name: enabled"; then systemctl enable -q "$name"; fi; }
@@ -72,6 +77,7 @@ run_the_services() {
             systemctl restart jinku-crm-router.socket
         fi
     fi
+    systemctl is-active -q jinku-crm-password.path || { if changed "jinku-crm-password.path: started"; then systemctl start jinku-crm-password.path; fi; }
     keep_running jinku-crm-router.service /etc/jinku/crm/router.ini /etc/systemd/system/jinku-crm-router.service $packages/uwsgi-*.list
     [ -n "$check" ] || jinku-crm health >/dev/null || { echo "jinku-crm: not healthy; see: journalctl -u 'jinku-crm*'" >&2; exit 1; }
 }

@@ -7,6 +7,7 @@ uWSGI's https router has verified the client's certificate against our CA before
 import json
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -24,6 +25,26 @@ logger = logging.getLogger(__name__)
 _database = config.get("jinku", "database")
 _edges = frozenset(f"/CN={name}" for name in config.get("jinku", "edges").split())
 _watchers = _edges | frozenset(f"/CN={name}" for name in config.get("jinku", "watchers").split())
+
+
+_REFUSED = "password authentication failed"
+
+
+def _connect(*arguments: Any, **options: Any) -> Any:
+    """psycopg2.connect, which tells systemd when the password is refused: it has the agent fetch the present one.
+
+    Tryton tries again for `[database] retry` seconds, so nobody notices a rotation.
+    """
+    try:
+        return _psycopg2_connect(*arguments, **options)
+    except psycopg2.OperationalError as error:
+        if _REFUSED in str(error):
+            Path("/run/jinku-crm/password-refused").touch()
+        raise
+
+
+_psycopg2_connect = psycopg2.connect
+psycopg2.connect = _connect
 
 
 def _answer(start: Start, status: str, body: dict[str, Any]) -> Iterable[bytes]:
@@ -46,7 +67,7 @@ def database_answers() -> bool:
             connection.close()
     except psycopg2.Error as error:
         logger.warning("health: no new connection to the database: %s", error)
-        if "password authentication failed" not in str(error):
+        if _REFUSED not in str(error):
             return False
     try:
         with Transaction().start(_database, 0, readonly=True) as transaction:
