@@ -23,6 +23,7 @@ from . import cgroups, identity, images, links, names, volumes
 from .process import LabError, run
 
 KEEPER = Path(__file__).parent / "scripts" / "keeper.sh"
+NSPAWN = (Path("/run/systemd/nspawn/propagate"), Path("/run/systemd/nspawn/unix-export"))
 BOOT_SECONDS = 180.0
 STOP_SECONDS = 30.0  # rsyslog may want 90 s when its peer is silent; it has a disk queue
 State = Literal["absent", "stopped", "disconnected", "running"]
@@ -164,16 +165,20 @@ async def start(host: Host) -> None:
 
 async def until_ready(ready: socket.socket, keeper: asyncio.subprocess.Process) -> None:
     """Return when READY=1 comes through the socket, or when the keeper ends."""
-    ended = asyncio.create_task(keeper.wait())
-    loop = asyncio.get_running_loop()
-    while not ended.done():
-        message = asyncio.create_task(loop.sock_recv(ready, 4096))
-        await asyncio.wait({ended, message}, return_when=asyncio.FIRST_COMPLETED)
-        if not message.done():
-            message.cancel()
-        elif b"READY=1" in message.result().split(b"\n"):
-            break
-    ended.cancel()
+    ended, told = asyncio.create_task(keeper.wait()), asyncio.create_task(until_told(ready))
+    try:
+        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ended.cancel()
+        told.cancel()
+        # Until both have let go: a descriptor that is closed while the loop still watches its number is soon another's.
+        await asyncio.gather(ended, told, return_exceptions=True)
+
+
+async def until_told(ready: socket.socket) -> None:
+    """Return when a datagram with the line READY=1 comes through the socket."""
+    while b"READY=1" not in (await asyncio.get_running_loop().sock_recv(ready, 4096)).split(b"\n"):
+        pass
 
 
 def console_end(host: Host) -> str:
@@ -232,9 +237,15 @@ async def remove(host: Host) -> None:
         await stop(host, seconds=STOP_SECONDS if host.volumes else 0)
     await links.remove_port(host.port)
     await links.remove_netns(host.id)
-    shutil.rmtree(Path("/run/systemd/nspawn/propagate") / host.id, ignore_errors=True)
+    forget(host.id)
     if host.folder.exists():
         await run("rm", "-rf", "--one-file-system", "--", host.folder)
+
+
+def forget(machine: str) -> None:
+    """Remove the empty folders that a killed nspawn leaves in /run; version 257 made one more."""
+    for folder in NSPAWN:
+        shutil.rmtree(folder / machine, ignore_errors=True)
 
 
 def all_of(env: str) -> list[Host]:

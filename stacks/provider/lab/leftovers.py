@@ -4,16 +4,14 @@
 import asyncio
 from pathlib import Path
 
-from . import cgroups, links, mirror, names, outside, volumes
+from . import cgroups, hosts, links, mirror, names, outside, volumes
 from .process import run
-
-NSPAWN = Path("/run/systemd/nspawn/propagate")
 
 
 async def leftovers(env: str) -> dict[str, list[str]]:
     """What an environment has here: by sort, names. Empty lists are left out; so {} means a clean machine.
 
-    Sorts: cgroups, processes (of guests and the mirror), netns, interfaces, loops, mounts, propagate, hosts, volumes.
+    Sorts: cgroups, processes (of guests and the mirror), netns, interfaces, loops, mounts, folders, hosts, volumes.
     """
     folder, prefix = names.lab_directory(env), names.prefix(env)
     backing = await run("losetup", "--noheadings", "--raw", "--output", "NAME,BACK-FILE", check=False)
@@ -25,7 +23,7 @@ async def leftovers(env: str) -> dict[str, list[str]]:
         "interfaces": [name for name in await links.links(None) if name == names.controller_interface(env)],
         "loops": [line.split()[0] for line in backing.splitlines() if f" {folder}/" in line],
         "mounts": [mount for mount in mounts if mount.startswith(f"{folder}/")],
-        "propagate": sorted(str(path) for path in NSPAWN.glob(f"{prefix}*")),
+        "folders": sorted(str(path) for folder in hosts.NSPAWN for path in folder.glob(f"{prefix}*")),
         "hosts": sorted(f"{path.parent.name}/{path.name}" for path in folder.glob("hosts/*/*")),
         "volumes": sorted(f"{path.parent.name}/{path.stem}" for path in folder.glob("volumes/*/*.ext4")),
     }
@@ -60,8 +58,8 @@ async def sweep(env: str, *, with_volumes: bool = False) -> None:
         await run("umount", mount, check=False)
     for device in (await leftovers(env)).get("loops", []):
         await run("losetup", "--detach", device, check=False)
-    for path in NSPAWN.glob(f"{prefix}*"):
-        path.rmdir()
+    for name in {path.name for folder in hosts.NSPAWN for path in folder.glob(f"{prefix}*")}:
+        hosts.forget(name)
     for name in ("hosts", "routers"):
         await run("rm", "-rf", "--one-file-system", "--", folder / name)
     if with_volumes:
