@@ -31,8 +31,11 @@ def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target:
         shutil.copyfile(records, target)
     counted = result.count()
     progress.line("items: " + ", ".join(f"{counted[verdict]} {verdict.value}" for verdict in Verdict))
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for finding in result.findings:
-        progress.line(f"{finding.verdict.value}: {finding.item} on {finding.object}: {finding.reason.text}", "red")
+        alike.setdefault((finding.verdict.value, finding.item, finding.reason.text), []).append(finding.object)
+    for (verdict, item, reason), objects in alike.items():
+        progress.line(f"{verdict}: {item} on {', '.join(objects)}: {reason}", "red")
     for node, why in result.unreachable.items():
         progress.line(f"{node}: cannot be reached: {why}", "red")
     if records:
