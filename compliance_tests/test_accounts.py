@@ -141,7 +141,8 @@ def test_auditors_and_security_administrators_change_nothing_else(host, topology
 SABOTAGE = (
     Sabotage(
         "root has a default password, and root may log in", on="host",
-        breaks="echo root:toor | chpasswd && echo 'PermitRootLogin yes' > /etc/ssh/sshd_config.d/00-sabotage.conf"
+        breaks="usermod -p '$6$sabotage$TnHUu5jVj66kUnBtJLzqaY4qYc6XuMkbpL4oRZZJPZ89ElozXHf/nevboB1ostMpD2ZBrcBAFKA0TltAQ/14a/'"
+               " root && echo 'PermitRootLogin yes' > /etc/ssh/sshd_config.d/00-sabotage.conf"
                " && systemctl reload ssh",
         mends="passwd -qdl root; usermod -p '*' root && passwd -ql root; rm /etc/ssh/sshd_config.d/00-sabotage.conf"
               " && systemctl reload ssh && faillock --user root --reset",

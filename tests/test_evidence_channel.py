@@ -131,3 +131,12 @@ def test_secrets_and_personal_data_are_masked(text, secret):
     assert secret in text
     assert secret not in mask(text)
     assert MASK in mask(text)
+
+
+def test_a_process_that_holds_stderr_open_does_not_hold_us():
+    begin = time.monotonic()
+    channel = Channel("held", ["sh", "-c", "sleep 6 >/dev/null & echo 'Connection closed' >&2; exit 255"])
+    with pytest.raises(Unreachable, match="held: Connection closed"):
+        channel.wait_open()
+    assert time.monotonic() - begin < 3
+    channel.close()

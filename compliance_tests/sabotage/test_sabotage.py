@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jinku.evidence.channel import Channel, far_end, over_ssh
+from jinku.evidence.channel import Channel, far_end
 from jinku.evidence.objects import objects_of
 from jinku.evidence.records import CheckResult, Object
 from jinku.evidence.run import read_result
@@ -32,7 +32,10 @@ def found():
 
 def victim(topology: Topology, sabotage: Sabotage) -> Object:
     """The node with the fewest tiers among the objects of the class, so that little else is disturbed."""
-    chosen = [thing for thing in objects_of(topology) if thing.object_class == sabotage.on and thing.zone]
+    things = [thing for thing in objects_of(topology) if thing.object_class == sabotage.on]
+    if sabotage.victim:
+        return next(thing for thing in things if thing.node == sabotage.victim)
+    chosen = [thing for thing in things if thing.zone]
     assert chosen, f"this environment has no object of class {sabotage.on}"
     return min(chosen, key=lambda thing: len(thing.tiers))
 
@@ -42,7 +45,7 @@ def judged(path: Path, names: tuple[str, ...], thing: Object, document: Path) ->
     document.unlink(missing_ok=True)
     tests = [f"{path}::{name}[{thing.id}]" for name in names]
     done = subprocess.run([sys.executable, "-m", "pytest", *tests, "-q", "--tb=short", "-p", "no:cacheprovider", "--evidence",
-                           str(document)], capture_output=True, text=True, check=False, cwd=TESTS.parent)
+                           str(document)], capture_output=True, text=True, check=False, cwd=TESTS.parent, timeout=180)
     assert document.exists(), done.stdout[-1500:] + done.stderr[-1500:]
     return read_result(document)
 
@@ -55,20 +58,21 @@ def verdicts(result: CheckResult) -> dict[str, str]:
 
 @pytest.mark.sabotage
 @pytest.mark.parametrize(("path", "sabotage"), list(found()))
-def test_the_tests_notice(path, sabotage, topology, places, tmp_path):
+def test_the_tests_notice(path, sabotage, topology, pytestconfig, tmp_path):
     """Broken: every named test says nonconform (an error would prove nothing). Mended: every one conforms."""
     thing = victim(topology, sabotage)
     node = sabotage.where or thing.node
-    argv = ["sh", "-c", far_end(sudo=False)] if node == "controller" else over_ssh(places.ssh_config, node)
+    argv = ["sh", "-c", far_end(sudo=False)] if node == "controller" else pytestconfig.hook.pytest_jinku_argv(
+        config=pytestconfig, node=node)
     channel = Channel(node, argv)
     document = tmp_path / "check.json"
     try:
-        broken = channel.start(sabotage.breaks, 120).result()
+        broken = channel.ask(sabotage.breaks, 120)
         assert broken.exit_code == 0, f"the sabotage itself failed: {broken.observation.stderr}"
         time.sleep(sabotage.settle)
         while_broken = verdicts(judged(path, sabotage.kills, thing, document))
     finally:
-        mended = channel.start(sabotage.mends, 120).result()
+        mended = channel.ask(sabotage.mends, 120)
         channel.close()
     assert mended.exit_code == 0, f"mending failed: {mended.observation.stderr}"
     time.sleep(sabotage.settle)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from jinku.evidence.records import Observation
 
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 20.0
+# How much longer than its own time a command is waited for.
+GIVE_UP_SECONDS = 15.0
 # What is kept of one output in the evidence; a longer one is cut, and the observation says so.
 KEPT_CHARACTERS = 40_000
 
@@ -103,7 +106,15 @@ class Channel:
             self._process.stdin, self._process.stdout, self._process.stderr))
         self._deadline = threading.Timer(open_seconds, self._process.kill)
         self._deadline.start()
+        self._said: deque[str] = deque(maxlen=5)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         threading.Thread(target=self._read, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self._err:
+            if line.strip():
+                self._said.append(line.strip())
 
     def _read(self) -> None:
         for line in self._out:
@@ -114,8 +125,9 @@ class Channel:
             else:
                 self._take(*answer)
         self._deadline.cancel()
-        said = [line for line in self._err.read().strip().splitlines() if line.strip()]
-        gone = Unreachable(f"{self.name}: {said[-1].strip() if said else 'no answer'}")
+        # Not until the end of stderr: a shared connection that ssh left behind may hold it open for minutes.
+        self._listener.join(0.5)
+        gone = Unreachable(f"{self.name}: {self._said[-1] if self._said else 'no answer'}")
         if not self._open.done():
             self._open.set_exception(gone)
         with self._lock:
@@ -153,6 +165,18 @@ class Channel:
         except OSError as error:
             raise Unreachable(f"{self.name}: the channel broke: {error}") from error
         return future
+
+    def ask(self, command: str, timeout: float = COMMAND_SECONDS, given: str | None = None) -> Answer:
+        """Ask and wait; a far end that does not keep to ``timeout`` is given up.
+
+        :raises Unreachable: no channel, or it broke. :raises CommandTimeout: no end in time.
+        """
+        future = self.start(command, timeout, given)
+        try:
+            # The command may have to wait for others of its host; the far end counts its seconds from its own start.
+            return future.result(timeout + GIVE_UP_SECONDS)
+        except TimeoutError as error:
+            raise CommandTimeout(f"{self.name}: no answer after {timeout + GIVE_UP_SECONDS:.0f} s: {command}") from error
 
     def prefetch(self, commands: Sequence[str]) -> None:
         """Ask all ``commands`` in the background; an unreachable host is silently left to the tests to meet."""
@@ -200,7 +224,7 @@ class RecordingBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no t
         :raises Unreachable: no channel. :raises CommandTimeout: it did not end in time.
         """
         text = self.get_command(command, *args)
-        answer = self.channel.start(text, kwargs.get("timeout", COMMAND_SECONDS), kwargs.get("given")).result()
+        answer = self.channel.ask(text, kwargs.get("timeout", COMMAND_SECONDS), kwargs.get("given"))
         self._seen(answer.observation)
         return self.result(answer.exit_code, text.encode(), answer.stdout, answer.stderr)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from testinfra.host import Host
 
-from jinku.evidence.channel import COMMAND_SECONDS, Channel, Unreachable, far_end, host_over, observation_of
+from jinku.evidence.channel import Channel, Unreachable, far_end, host_over, observation_of
 from jinku.evidence.records import Observation, Substrate
 
 CONTROLLER = "controller"
@@ -100,7 +100,7 @@ class Fleet:
         if name not in self._channels:
             return "unknown"
         try:
-            answer = self._channels[name].start("systemd-detect-virt", COMMAND_SECONDS).result()
+            answer = self._channels[name].ask("systemd-detect-virt")
         except Exception:  # noqa: BLE001 - whatever broke the channel, the substrate is then not known
             return "unknown"
         said = answer.stdout.decode(errors="replace").strip()

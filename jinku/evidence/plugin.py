@@ -33,7 +33,7 @@ from jinku.evidence.fixtures import Fixtures
 from jinku.evidence.fleet import Fleet, Notebook
 from jinku.evidence.masking import mask
 from jinku.evidence.objects import CLASSES, objects_of
-from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason, Record, Subject, Verdict
+from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason, Record, Subject, Substrate, Verdict
 from jinku.evidence.verdicts import judge
 from jinku.journal import commit
 from jinku.model import Topology, environment_file, load_environment
@@ -55,7 +55,7 @@ class Hooks:
     """Hooks of this plugin, for its own tests."""
 
     @pytest.hookspec(firstresult=True)
-    def pytest_jinku_argv(self, node: str) -> list[str] | None:
+    def pytest_jinku_argv(self, config: pytest.Config, node: str) -> list[str] | None:
         """Command line that opens the channel of ``node``; the default is SSH through the bastion."""
 
 
@@ -93,7 +93,7 @@ class Check:
         self.declared = load_declared(self.file.parent, self.catalogue)
         self.objects = objects_of(self.topology)
         self.notebook = Notebook()
-        self.fleet = Fleet(lambda node: config.hook.pytest_jinku_argv(node=node), self.notebook)
+        self.fleet = Fleet(lambda node: config.hook.pytest_jinku_argv(config=config, node=node), self.notebook)
         self.records: list[Record] = []
         self.labels: dict[str, Label] = {}
         self.started = datetime.now(UTC)
@@ -132,11 +132,12 @@ class Check:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what changes the environment, unless ``-m`` asks for it; keep the tests of a file together."""
-        if not config.getoption("markexpr"):
-            out = [item for item in items if any(item.get_closest_marker(name) for name in _ON_REQUEST)]
-            items[:] = [item for item in items if item not in out]
-            if out:
-                config.hook.pytest_deselected(items=out)
+        asked_for = str(config.getoption("markexpr"))  # pyproject.toml sets one for all runs, so "none" is no sign
+        kept_out = [name for name in _ON_REQUEST if name not in asked_for]
+        out = [item for item in items if any(item.get_closest_marker(name) for name in kept_out)]
+        items[:] = [item for item in items if item not in out]
+        if out:
+            config.hook.pytest_deselected(items=out)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Open the channels that the selected tests need, side by side, and ask ahead what modules say they will ask."""
@@ -177,7 +178,7 @@ class Check:
             self.records.append(Record(
                 item=name, object=thing.id, polarity=polarity, verdict=verdict, reason=reason,
                 test=item.nodeid.partition("[")[0], title_en=title_en, title_zh=title_zh,
-                substrate=self.fleet.substrate(thing.node), observations=self.notebook.page,
+                substrate=self._substrate(thing), observations=self.notebook.page,
                 started=datetime.fromtimestamp(call.start, UTC), ended=datetime.fromtimestamp(call.stop, UTC),
             ))
 
@@ -189,10 +190,16 @@ class Check:
             target.write_text(self.result().model_dump_json(indent=1), encoding="utf-8")
         self.fleet.close()
 
+    def _substrate(self, thing: Object) -> Substrate:
+        """What the host says; the lab's routers are namespaces, which nobody should take for routers."""
+        if self.topology.env.backend == "lab" and thing.object_class == "network" and not thing.zone:
+            return "simulated"
+        return self.fleet.substrate(thing.node)
+
     def result(self) -> CheckResult:
         """Everything found so far, judged."""
         env = self.topology.env
-        objects = tuple(thing.model_copy(update={"substrate": self.fleet.substrate(thing.node)}) for thing in self.objects)
+        objects = tuple(thing.model_copy(update={"substrate": self._substrate(thing)}) for thing in self.objects)
         pairs, items = judge(self.catalogue, env.level, objects, self.records, self.declared, self.started.date())
         used = {name for record in self.records for name in record.observations}
         if env.backend == "lab":

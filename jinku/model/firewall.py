@@ -15,6 +15,9 @@ TABLE = "inet jinku"
 
 # Neighbour discovery and path MTU: without them IPv6 does not work at all (RFC 4890, 4.4.1).
 _ICMP6_NEEDED = "{ nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, packet-too-big, destination-unreachable, time-exceeded, parameter-problem }"
+# The kernel takes a lone ACK for the beginning of a session (nf_conntrack_tcp_loose); a session begins with a SYN.
+# Connections that were open before the first load are learnt before it (hardening/firewall, `learn`).
+_NO_SESSION = "tcp flags & (fin | syn | rst | ack) != syn ct state new drop"
 _ICMP4_NEEDED = "{ destination-unreachable, time-exceeded, parameter-problem }"
 
 
@@ -37,6 +40,7 @@ def node_ruleset(topology: Topology, node: Node) -> str:
                     'iif "lo" accept',
                     "ct state established,related accept",
                     "ct state invalid drop",
+                    _NO_SESSION,
                     f"icmpv6 type {_ICMP6_NEEDED} accept",
                     f"icmp type {_ICMP4_NEEDED} accept",
                     *_rules(incoming, sources=True),
@@ -104,6 +108,7 @@ def router_ruleset(topology: Topology, site: str) -> str:
                 [
                     "ct state established,related accept",
                     "ct state invalid drop",
+                    _NO_SESSION,
                     "icmpv6 type { packet-too-big, destination-unreachable, time-exceeded, parameter-problem } accept",
                     f"icmp type {_ICMP4_NEEDED} accept",
                     *_rules(_grouped(crossing), sources=True, destinations=True, inside=topology.inside),
