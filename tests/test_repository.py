@@ -167,7 +167,9 @@ def test_nothing_looks_like_a_secret() -> None:
     for name in FILES:
         for kind, pattern in SECRETS.items():
             found = [match[0] for match in re.finditer(pattern, text_of(name))]
-            wrong += [f"{name}: {kind}: {one[:20]}..." for one in found if "abcdefgh" not in one]  # an invented one
+            wrong += [
+                f"{name}: {kind}: {one[:20]}..." for one in found if not re.search("abcdefgh|sabotage", one)
+            ]  # invented ones
     assert not wrong
 
 
