@@ -17,7 +17,7 @@ import pytest
 from pulumi.provider.experimental import provider as protocol
 
 from jinku.places import cache_root
-from stacks.provider.lab import cgroups, hosts, images, leftovers, links, names, outside
+from stacks.provider.lab import cgroups, hosts, images, leftovers, links, mirror, names, outside
 from stacks.provider.lab.process import LabError
 from stacks.provider.progress import Progress
 from stacks.provider.server import LabProvider
@@ -319,6 +319,19 @@ class TestARouter:
         with pytest.raises(urllib.error.HTTPError) as refused:
             proxy.open("http://127.0.0.1/", timeout=10)
         assert refused.value.code == 403
+
+    def test_says_when_another_program_has_the_mirrors_port(self, engine):
+        asyncio.run(mirror.remove(ENV))
+        assert engine.read("Router", ROUTER)["state"] == "broken"
+        with socket.create_server(("172.29.197.1", mirror.PORT)), pytest.raises(LabError, match="another program has"):
+            engine.update("Router", ROUTER, ROUTER)
+        assert engine.update("Router", ROUTER, ROUTER)["state"] == "running"
+
+    def test_does_not_take_a_network_from_the_machine(self, engine):
+        """A second environment with the same networks is such a case."""
+        with pytest.raises(LabError, match=r"10\.197\.0\.0/27: this machine reaches .* by "):
+            engine.create("Router", {**ROUTER, "env": "provider-test-2"})
+        assert asyncio.run(leftovers.leftovers("provider-test-2")) == {}
 
     def test_is_reached_by_a_stranger_on_the_wan(self):
         route = "10.197.0.0/27 via 172.29.197.2"

@@ -7,7 +7,7 @@ import pytest
 from pulumi.provider.experimental.property_value import Computed, PropertyValue
 
 from stacks.provider.kinds import KINDS, kind_of
-from stacks.provider.lab import cgroups, hosts, identity, images, names, outside, routers, sources
+from stacks.provider.lab import cgroups, hosts, identity, images, links, names, outside, routers, sources
 from stacks.provider.lab.process import LabError
 from stacks.provider.server import difference, preview
 from stacks.provider.values import plain_map, problems, wrapped_map
@@ -245,3 +245,20 @@ def test_values_survive_the_way_to_pulumi_and_back():
 @pytest.mark.parametrize(("kind", "size", "wrong"), [("jinku:lab:Volume", 0, True), ("jinku:lab:Volume", 1, False)])
 def test_a_volume_has_a_size(kind, size, wrong):
     assert bool(kind_of(kind).problems({"env": "lab", "size_gib": size})) is wrong
+
+
+@pytest.mark.parametrize(
+    ("route", "clash"),
+    [
+        ({"dst": "10.77.0.0/27", "dev": "eth0", "gateway": "192.0.2.1"}, True),  # the very same
+        ({"dst": "10.77.0.5", "dev": "eth0", "gateway": "192.0.2.1"}, True),  # a host in it
+        ({"dst": "10.0.0.0/8", "dev": "eth0"}, True),  # the machine's own wire
+        ({"dst": "10.0.0.0/8", "dev": "tun0", "gateway": "10.8.0.1"}, False),  # a wide route elsewhere stays
+        ({"dst": "10.77.0.0/27", "dev": "jk-lab-wan", "gateway": "172.29.77.2"}, False),  # ours
+        ({"dst": "default", "dev": "eth0", "gateway": "192.0.2.1"}, False),
+        ({"dst": "fe80::/64", "dev": "eth0"}, False),
+        ({"dst": "10.78.0.0/16", "dev": "eth0"}, False),
+    ],
+)
+def test_a_network_that_the_machine_uses_already_is_refused(route, clash):
+    assert bool(links.taken(["10.77.0.0/27", "fd77::/64"], [route], "jk-lab-wan")) is clash

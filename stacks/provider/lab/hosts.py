@@ -137,6 +137,8 @@ async def start(host: Host) -> None:
 
     Raises LabError with the end of its console if it dies or takes more than three minutes.
     """
+    if not images.present(Path(host.image)):
+        raise LabError(f"{host.name}: its image {host.image} is gone; `jinku up` makes it again")
     await links.ensure_netns(host.id)
     await links.ensure_port(host.port)
     if cgroups.populated(host.id, "guest"):

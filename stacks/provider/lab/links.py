@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Namespaces, bridges and veth pairs: the cables of the lab. Idempotent, so a half-made network is mended by doing it again."""
 
+import contextlib
 import hashlib
+import ipaddress
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +34,11 @@ class Port:
 async def ensure_netns(name: str, sysctl: Sequence[str] = ()) -> None:
     """Make a network namespace with `lo` up, and set kernel parameters (`key=value`) in it."""
     if not alive(name):
+        NETNS.mkdir(exist_ok=True)
         (NETNS / name).unlink(missing_ok=True)
-        await run("ip", "netns", "add", name)
+        (NETNS / name).touch(0o444)
+        # not `ip netns add`: that leaves a mount of the folder itself on the machine
+        await run("unshare", f"--net={NETNS / name}", "true")
     await ip(name, ["link set lo up"])
     if sysctl:
         await in_netns(name, "sysctl", "--quiet", "--write", *sysctl)
@@ -53,6 +58,8 @@ async def remove_netns(name: str) -> None:
         await run("ip", "netns", "del", name)
     else:
         (NETNS / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        NETNS.rmdir()  # only when it is empty
 
 
 async def links(netns: str | None) -> dict[str, dict[str, object]]:
@@ -127,3 +134,32 @@ async def connected(port: Port) -> bool:
     """True if both ends are there and the near one is in its bridge."""
     near = (await links(port.switch)).get(port.near)
     return near is not None and near.get("master") == port.bridge and port.far in await links(port.netns)
+
+
+def taken(wanted: Sequence[str], routes: Sequence[dict[str, str]], own: str) -> list[tuple[str, str, str]]:
+    """(network, route, interface) for every wanted network that the machine has a use for already.
+
+    routes: as `ip -json route` tells them. own: the lab's interface, whose routes are ours. A wider route through a gateway
+    is no clash: the narrower one wins for our addresses only. A wider network that is on the wire is one.
+    """
+    found = []
+    for route in routes:
+        if route.get("dev", "") == own or route["dst"] in ("default", "multicast") or route["dst"].startswith("fe80:"):
+            continue
+        there = ipaddress.ip_network(route["dst"], strict=False)
+        for network in map(ipaddress.ip_network, wanted):
+            inside = there.version == network.version and there.overlaps(network)
+            if inside and (there.prefixlen >= network.prefixlen or "gateway" not in route):
+                found.append((str(network), str(there), route.get("dev", "")))
+    return found
+
+
+async def refuse_taken(wanted: Sequence[str], own: str) -> None:
+    """Raise LabError if a network of the lab is in use on this machine for something else."""
+    routes = [
+        route for family in ("-4", "-6") for route in json.loads(await run("ip", family, "-json", "route") or "[]")
+    ]
+    clashes = taken(wanted, routes, own)
+    if clashes:
+        told = "; ".join(f"{network}: this machine reaches {route} by {device}" for network, route, device in clashes)
+        raise LabError(f"environment.yaml: sites, lab: {told}; networks that nothing else uses here would be right")

@@ -48,6 +48,8 @@ async def ensure(env: str, address: str) -> None:
     """Start the mirror on `address`, which must be the controller's own, unless it runs."""
     if running(env):
         return
+    if await answers(address):
+        raise LabError(f"mirror: another program has {address}:{PORT}; that port free on the controller would be right")
     log = log_file(env)
     log.parent.mkdir(parents=True, exist_ok=True)
     allowed = ",".join(sorted(sources.controller_sources().hosts()))
@@ -62,13 +64,19 @@ async def ensure(env: str, address: str) -> None:
         await asyncio.sleep(0.1)
         if process.returncode is not None:
             break
-        try:
-            _, writer = await asyncio.open_connection(address, PORT)
-        except OSError:
-            continue
-        writer.close()
-        return
-    raise LabError(f"mirror: nothing answers on {address}:{PORT}; {log} says why, a free port would be right")
+        if await answers(address):
+            return
+    raise LabError(f"mirror: nothing answers on {address}:{PORT}; {log} says why")
+
+
+async def answers(address: str) -> bool:
+    """True if something takes connections on the mirror's port."""
+    try:
+        _, writer = await asyncio.open_connection(address, PORT)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def remove(env: str) -> None:

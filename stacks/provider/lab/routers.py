@@ -98,8 +98,17 @@ class Router:
         return lines
 
 
+def networks_of(router: Router) -> list[str]:
+    """Networks that the controller will reach through the lab: the wan and the zones, both families."""
+    addresses = [router.wan_address, router.wan_address6]
+    addresses += [address for leg in router.zones for address in (leg.address, leg.address6)]
+    return [str(ipaddress.ip_interface(address).network) for address in addresses if address]
+
+
 async def ensure(router: Router) -> None:
     """Make the router or mend it: namespace, legs, addresses, routes, then its packet filter, loaded as one transaction."""
+    own = names.controller_interface(router.env)
+    await links.refuse_taken(networks_of(router), own)
     await outside.ensure(router.env, router.wan_address, router.wan_address6)
     for leg in router.zones:
         await networks.ensure(router.env, router.site, leg.zone)
