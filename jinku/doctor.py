@@ -18,6 +18,8 @@ from jinku.places import Places
 SCHEMA = "jinku/doctor/1"
 NEEDED_GIB = 12
 """Free space for images, parts, the engine's build and the hosts of the profile small, GiB."""
+NEEDED_STATE_GIB = 4
+"""Free space for what the hosts write in their first days, GiB; volumes take space only as they are filled."""
 NEEDED_MEMORY_GIB = 4
 
 
@@ -209,6 +211,7 @@ def examine(topology: Topology, places: Places) -> list[Finding]:
         lambda: _writable(places.state),
         lambda: _writable(places.cache),
         lambda: _disk(places.cache, NEEDED_GIB if lab and not begun else 1),
+        lambda: _disk(places.state, NEEDED_STATE_GIB if lab and not begun else 1),
         _memory,
         *(machine if lab else []),
         _engine,

@@ -60,7 +60,9 @@ def test_too_little_room_is_told(lab, monkeypatch, capsys):
     usage = SimpleNamespace(total=2**40, used=2**40 - 2**30, free=2**30)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage)
     assert up(lab) == ExitCode.PREREQUISITE
-    assert "1.0 GiB free, 12 are needed" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert "1.0 GiB free, 12 are needed" in text
+    assert "1.0 GiB free, 4 are needed" in text
 
 
 def test_a_port_in_use_is_told(lab, capsys):
