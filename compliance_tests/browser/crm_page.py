@@ -19,6 +19,7 @@ CHROMIUM = "/usr/bin/chromium"  # Debian's; Playwright's own browser would come 
 PATIENCE_MS = 60_000
 STEP_MS = 100
 QUIET_MS = 500
+TRIES = 4
 FORM = "#tabcontent > .tab-pane.active "
 FLAGS = [
     # In a container Chromium's own sandbox cannot nest; the pages are ours.
@@ -145,20 +146,26 @@ class CrmPage:
         self.settle()
 
     def fill(self, field: str, text: str) -> None:
-        """Type into a field and leave it; where the client opens a search window for a relation, choose the row with that text."""
+        """Type into a field and leave it; where the client opens a search window for a relation, choose the row with that text.
+
+        As a person does, it types again when the client redrew the form in the meantime and lost the text.
+        """
         entry = self.page.locator(f"{FORM}input[name={field}]").first
-        entry.fill(text)
-        entry.press("Tab")
-        self.settle()
-        window = self.page.locator(".modal.in")
-        if window.is_visible():
-            window.locator("tr", has_text=text).locator("input[type=radio], input[type=checkbox]").first.check(
-                force=True
-            )
-            window.locator(".modal-footer .btn-primary").click()
+        for _ in range(TRIES):
+            entry.fill(text)
+            entry.press("Tab")
             self.settle()
-        found = entry.input_value()
-        assert text in found, f"{field} holds {found!r} after {text!r} was typed"
+            window = self.page.locator(".modal.in")
+            if window.is_visible():
+                row = window.locator("tr", has_text=text)
+                row.locator("input[type=radio], input[type=checkbox]").first.check(force=True)
+                self.settle()
+                window.locator(".modal-footer .btn-primary").click()
+                window.wait_for(state="hidden")
+                self.settle()
+            if text in entry.input_value():
+                return
+        raise AssertionError(f"{field} holds {entry.input_value()!r} after {text!r} was typed")
 
     def save(self, model: str) -> None:
         """Save the record of the open tab; the server's answer must be a good one."""
@@ -193,10 +200,10 @@ class CrmPage:
 
     def close_messages(self) -> None:
         """Close the client's own messages, such as that a record was saved."""
-        for button in self.page.locator(".alert .close").all():
-            button.click()
-        self.page.locator(".alert").first.wait_for(state="hidden")
-        self.settle()
+        shown = self.page.locator(".alert:visible .close:visible")
+        while shown.count():
+            shown.first.click()
+            self.settle()
 
     def downloaded(self, name: str, to: Path) -> bytes:
         """Download an attachment of the open record through the menu and return its bytes."""
