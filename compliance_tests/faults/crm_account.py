@@ -4,38 +4,43 @@
 The sender puts a line `ARGUMENTS = {...}` before this text: ``login``; ``do``: temporary, expired, own, aged, idle or retire; ``password``.
 """
 
-import datetime
+import datetime as dt
 import os
 import sys
 
 sys.path.insert(0, "/usr/lib/jinku/crm")
 os.environ["TRYTOND_CONFIG"] = "/etc/jinku/crm/trytond.conf"
-from jinku_crm import pool  # noqa: E402
+from jinku_crm import pool
 
 ARGUMENTS: dict[str, str] = globals()["ARGUMENTS"]
-HOUR = datetime.timedelta(hours=1)
+HOUR = dt.timedelta(hours=1)
 
 
 def work(objects) -> None:  # type: ignore[no-untyped-def]  # Tryton's pool has no types
     """Do what ARGUMENTS ask, in one transaction of the server itself."""
     from trytond.transaction import Transaction, inactive_records
 
-    User, do, past = objects.get("res.user"), ARGUMENTS["do"], datetime.datetime.now() - HOUR
+    accounts, do, past = objects.get("res.user"), ARGUMENTS["do"], dt.datetime.now(dt.UTC).replace(tzinfo=None) - HOUR
     with inactive_records():
-        users = User.search([("login", "=", ARGUMENTS["login"])]) or User.create([{"login": ARGUMENTS["login"]}])
+        users = accounts.search([("login", "=", ARGUMENTS["login"])]) or accounts.create(
+            [{"login": ARGUMENTS["login"]}]
+        )
     if do == "retire":
-        User.write(users, {"active": False, "password": None})
+        accounts.write(users, {"active": False, "password": None})
     elif do == "idle":
         session = objects.get("ir.session").__table__()
         cursor = Transaction().connection.cursor()
-        cursor.execute(*session.update(
-            [session.create_date, session.write_date], [past, past], where=session.create_uid == users[0].id))
+        cursor.execute(
+            *session.update(
+                [session.create_date, session.write_date], [past, past], where=session.create_uid == users[0].id
+            )
+        )
     else:
-        User.write(users, {"active": True, "password": ARGUMENTS["password"]})
+        accounts.write(users, {"active": True, "password": ARGUMENTS["password"]})
         if do in ("own", "aged"):
-            User.write(users, {"password_temporary": False, "password_until": past if do == "aged" else None})
+            accounts.write(users, {"password_temporary": False, "password_until": past if do == "aged" else None})
         elif do == "expired":
-            User.write(users, {"password_until": past})
+            accounts.write(users, {"password_until": past})
 
 
 pool.run("crm", work)

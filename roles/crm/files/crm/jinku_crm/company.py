@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The least that sales and opportunities need: a currency, a country, the company, accounts, and the administrator in it."""
 
-import datetime
+import datetime as dt
 from typing import Any
 
 from jinku_crm.settings import Settings
@@ -36,8 +36,10 @@ def _currency(pool: Any) -> Any:
     Currency, Rate = pool.get("currency.currency"), pool.get("currency.currency.rate")
     for currency in Currency.search([("code", "=", "CNY")]):
         return currency
-    (currency,) = Currency.create([{"name": "Renminbi", "code": "CNY", "numeric_code": "156", "symbol": "¥", "rounding": "0.01", "digits": 2}])
-    Rate.create([{"currency": currency.id, "date": datetime.date(2000, 1, 1), "rate": 1}])
+    (currency,) = Currency.create(
+        [{"name": "Renminbi", "code": "CNY", "numeric_code": "156", "symbol": "¥", "rounding": "0.01", "digits": 2}]
+    )
+    Rate.create([{"currency": currency.id, "date": dt.date(2000, 1, 1), "rate": 1}])
     in_chinese(currency, name="人民币")
     return currency
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The verbs that every CRM plug-in of Jinku answers (contract.yaml), for Tryton. Each prints one JSON object.
 
-    jinku-crm health                        exit code 0 when application and database answer
-    jinku-crm users                         who can log in, with which groups
-    jinku-crm export CODE                   everything that is kept of one party
-    jinku-crm erase CODE                    erase a party, which must be inactive, and the files that nothing refers to any more
-    jinku-crm attachments [--sweep]         files that nothing refers to; --sweep deletes them
+- ``jinku-crm health``: exit code 0 when application and database answer
+- ``jinku-crm users``: who can log in, with which groups
+- ``jinku-crm export CODE``: everything that is kept of one party
+- ``jinku-crm erase CODE``: erase a party, which must be inactive, and the files that nothing refers to any more
+- ``jinku-crm attachments [--sweep]``: files that nothing refers to; --sweep deletes them
 """
 
 import argparse
@@ -109,13 +109,18 @@ def export(settings: Settings, code: str) -> dict[str, Any]:
     def work(objects: Any) -> dict[str, Any]:
         party = _party(objects, code)
         data = {name: _records(objects, name, [(path, "=", party.id)]) for name, path in SUBJECT_DATA}
-        references = [f"party.party,{party.id}", *(f"{name},{record['id']}" for name, records in data.items() for record in records)]
+        references = [
+            f"party.party,{party.id}",
+            *(f"{name},{record['id']}" for name, records in data.items() for record in records),
+        ]
         files = objects.get("ir.attachment").search([("resource", "in", references)])
         return {
             "party": _records(objects, "party.party", [("id", "=", party.id)])[0],
             "records": data,
             "notes": _records(objects, "ir.note", [("resource", "in", references)]),
-            "attachments": [{"name": file.name, "bytes": file.data_size, "resource": str(file.resource)} for file in files],
+            "attachments": [
+                {"name": file.name, "bytes": file.data_size, "resource": str(file.resource)} for file in files
+            ],
         }
 
     return pool.run(settings.database, work, readonly=True)
@@ -142,13 +147,16 @@ def erase(settings: Settings, code: str) -> dict[str, Any]:
 
 def attachments(settings: Settings, *, sweep: bool) -> dict[str, Any]:
     """Files of the file store that no record refers to; ``sweep`` deletes them."""
-    from jinku_crm import pool
     from trytond.config import config
+
+    from jinku_crm import pool
 
     root = Path(config.get("database", "path")) / settings.database
 
     def work(objects: Any) -> list[Path]:
-        stored = {path for path in root.rglob("*") if path.is_file() and time.time() - path.stat().st_mtime > SETTLED_SECONDS}
+        stored = {
+            path for path in root.rglob("*") if path.is_file() and time.time() - path.stat().st_mtime > SETTLED_SECONDS
+        }
         used = {name for names in _file_ids(objects) for name in names}
         return sorted(path for path in stored if path.name not in used)
 
@@ -173,7 +181,8 @@ def _records(objects: Any, name: str, domain: list[Any]) -> list[dict[str, Any]]
     """Stored, readable fields of what the domain finds; binary contents left out."""
     model = objects.get(name)
     plain = ("binary", "one2many", "many2many", "one2one")
-    wanted = [key for key, field in model._fields.items() if field._type not in plain and not hasattr(field, "getter")]
+    fields = model._fields.items()
+    wanted = [key for key, field in fields if field._type not in plain and not hasattr(field, "getter")]  # noqa: SLF001  Tryton's
     return [dict(row) for row in model.read([record.id for record in model.search(domain)], wanted)]
 
 

@@ -25,8 +25,7 @@ class Settings:
     @classmethod
     def load(cls, path: str = SETUP) -> "Settings":
         """Read the file. Raises OSError, KeyError or ValueError when it is not what the role ships."""
-        with open(path, encoding="utf-8") as stream:
-            raw = json.load(stream)
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls(
             database=raw["database"],
             modules=tuple(raw["modules"]),

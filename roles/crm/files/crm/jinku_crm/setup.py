@@ -57,13 +57,21 @@ def main(argv: list[str] | None = None) -> None:
                 first_login = _first_login(settings)
         if first_login:
             changes.append("one-time password of the administrator")
-    print(json.dumps({"changes": changes, "stop": "modules" in changes and bool(found["activated"]), "first_login": first_login}))
+    print(
+        json.dumps(
+            {"changes": changes, "stop": "modules" in changes and bool(found["activated"]), "first_login": first_login}
+        )
+    )
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="jinku_crm.setup", description="brings the CRM's database to what the role wants")
+    parser = argparse.ArgumentParser(
+        prog="jinku_crm.setup", description="brings the CRM's database to what the role wants"
+    )
     parser.add_argument("--check", action="store_true", help="say what would be done")
-    parser.add_argument("--first-login", action="store_true", help="make a one-time password, unless the administrator has an own one")
+    parser.add_argument(
+        "--first-login", action="store_true", help="make a one-time password, unless the administrator has an own one"
+    )
     return parser.parse_args(argv)
 
 
@@ -72,16 +80,23 @@ def _wanted(settings: Settings) -> dict[str, str]:
     names = ("trytond", *(f"trytond_{name}" for name in settings.modules if not name.startswith("jinku_")))
     versions = [(name, distribution(name).version) for name in names]
     here = Path(__file__).parents[1]
-    own = sorted((path.name, path.read_bytes()) for path in (*here.glob("trytond_jinku_*/**/*"), *here.glob("*.po")) if path.is_file())
+    own = sorted(
+        (path.name, path.read_bytes())
+        for path in (*here.glob("trytond_jinku_*/**/*"), *here.glob("*.po"))
+        if path.is_file()
+    )
     modules = repr((versions, settings.modules, sorted(settings.languages), own))
     company = repr((settings.company, settings.languages, settings.timezone, settings.demo_data))
-    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in (("modules", modules), ("company", company))}
+    return {
+        name: hashlib.sha256(text.encode()).hexdigest()[:16]
+        for name, text in (("modules", modules), ("company", company))
+    }
 
 
 def _connect(database: str) -> Any:
     from trytond.backend.postgresql import Database
 
-    return psycopg2.connect(**Database._connection_params(database))
+    return psycopg2.connect(**Database._connection_params(database))  # noqa: SLF001  Tryton's own way to connect
 
 
 def _found(database: str) -> dict[str, Any]:
@@ -89,7 +104,9 @@ def _found(database: str) -> dict[str, Any]:
     connection = _connect(database)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT obj_description('public'::regnamespace, 'pg_namespace'), to_regclass('ir_module') IS NOT NULL")
+            cursor.execute(
+                "SELECT obj_description('public'::regnamespace, 'pg_namespace'), to_regclass('ir_module') IS NOT NULL"
+            )
             comment, exists = cursor.fetchone()
             activated = set()
             if exists:
@@ -115,8 +132,8 @@ def _update_modules(settings: Settings, *, new: bool) -> None:
     With `clean_timeout = 0` a listener refreshes the module list while the tool changes it, and the tool dies: so not here.
     """
     languages = ["-l", *sorted({"en", *settings.languages})]
-    environment = {**os.environ, "PGOPTIONS": "-c synchronous_commit=off"}  # many small commits; the stamp's is a full one
-    with tempfile.TemporaryDirectory(prefix="jinku-crm-", dir="/dev/shm") as folder:  # noqa: S108  memory, 0700
+    environment = {**os.environ, "PGOPTIONS": "-c synchronous_commit=off"}  # the stamp's commit is a full one
+    with tempfile.TemporaryDirectory(prefix="jinku-crm-", dir="/dev/shm") as folder:  # memory, 0700
         override, password = Path(folder, "override.conf"), Path(folder, "password")
         override.write_text("[cache]\nclean_timeout = 300\n", encoding="utf-8")
         password.write_text(secrets.token_urlsafe(24), encoding="utf-8")  # nobody learns it
@@ -132,7 +149,9 @@ def _update_modules(settings: Settings, *, new: bool) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     return done.stdout + done.stderr
 
 
@@ -177,7 +196,11 @@ def _first_login(settings: Settings) -> dict[str, str] | None:
             return None
         User.write([user], {"password": "-".join(groups)})
         user = User(user.id)
-        return {"login": ADMINISTRATOR, "password": "-".join(groups), "expires": f"{user.password_until:%Y-%m-%dT%H:%M:%SZ}"}
+        return {
+            "login": ADMINISTRATOR,
+            "password": "-".join(groups),
+            "expires": f"{user.password_until:%Y-%m-%dT%H:%M:%SZ}",
+        }
 
     return pool.run(settings.database, work)
 

@@ -49,7 +49,11 @@ psycopg2.connect = _connect
 
 def _answer(start: Start, status: str, body: dict[str, Any]) -> Iterable[bytes]:
     content = json.dumps(body).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content))), ("Cache-Control", "no-store")]
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(content))),
+        ("Cache-Control", "no-store"),
+    ]
     start(status, headers)
     return [content]
 
@@ -60,7 +64,7 @@ def database_answers() -> bool:
     Between a rotation of the password and the agent's next look only kept connections work; then these decide, as for users.
     """
     try:
-        connection = psycopg2.connect(**backend.Database._connection_params(_database))
+        connection = psycopg2.connect(**backend.Database._connection_params(_database))  # noqa: SLF001  Tryton's own way
         try:
             return _has_modules(connection)
         finally:
@@ -73,7 +77,7 @@ def database_answers() -> bool:
         with Transaction().start(_database, 0, readonly=True) as transaction:
             return _has_modules(transaction.connection)
     except psycopg2.Error as error:
-        logger.error("health: the database does not answer: %s", error)
+        logger.error("health: the database does not answer: %s", error)  # noqa: TRY400  a trace says no more
         return False
 
 
@@ -102,6 +106,6 @@ def application(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
 
 
 # Clients ask for the list of databases before anybody has logged in. There is one; no connection is spent on the question.
-backend.Database.list = lambda self, hostname=None: [_database]
+backend.Database.list = lambda *_, **__: [_database]
 # Here, not at the first request: a server without its database shall not start, and systemd tries again.
 Pool(_database).init()

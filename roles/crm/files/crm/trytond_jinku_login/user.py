@@ -8,7 +8,7 @@ Settings, in seconds: [password] reset_timeout, how long a temporary password is
 password must be replaced (0: never).
 """
 
-import datetime
+import datetime as dt
 import logging
 
 from trytond.config import config
@@ -29,12 +29,19 @@ _KINDS = (str.islower, str.isupper, str.isdigit)
 _KINDS_WANTED = 3
 
 
+def _now() -> dt.datetime:
+    """The time as Tryton keeps it: without a zone; the service runs in UTC."""
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None)
+
+
 class User(metaclass=PoolMeta):
     """Remembers who chose a password and until when it is good."""
 
     __name__ = "res.user"
 
-    password_temporary = fields.Boolean("Temporary Password", readonly=True, help="The person has not chosen the password.")
+    password_temporary = fields.Boolean(
+        "Temporary Password", readonly=True, help="The person has not chosen the password."
+    )
     password_until = fields.Timestamp("Password Good Until", readonly=True)
 
     @classmethod
@@ -46,16 +53,21 @@ class User(metaclass=PoolMeta):
         for user in users:
             own = user.id == Transaction().user
             seconds = (
-                config.getint("jinku_login", "password_max_age", default=0) if own else config.getint("password", "reset_timeout")
+                config.getint("jinku_login", "password_max_age", default=0)
+                if own
+                else config.getint("password", "reset_timeout")
             )
-            until = datetime.datetime.now() + datetime.timedelta(seconds=seconds) if value and seconds else None
+            until = _now() + dt.timedelta(seconds=seconds) if value and seconds else None
             cls.write([user], {"password_temporary": bool(value) and not own, "password_until": until})
 
     @classmethod
     def validate_password(cls, password, users):
         """Refuse what Tryton refuses, fewer than three kinds of characters, and the person's own name within."""
         super().validate_password(password, users)
-        kinds = {next((number for number, is_kind in enumerate(_KINDS) if is_kind(letter)), len(_KINDS)) for letter in password}
+        kinds = {
+            next((number for number, is_kind in enumerate(_KINDS) if is_kind(letter)), len(_KINDS))
+            for letter in password
+        }
         if len(kinds) < _KINDS_WANTED:
             raise PasswordError(gettext("jinku_login.msg_password_kinds", kinds=_KINDS_WANTED))
         for user in users:
@@ -74,7 +86,7 @@ class User(metaclass=PoolMeta):
             return user_id  # known by other means than a password of ours
         user = cls(user_id)
         temporary = user.password_temporary or not password_hash
-        aged = user.password_until is not None and user.password_until < datetime.datetime.now()
+        aged = user.password_until is not None and user.password_until < _now()
         if temporary and aged:
             logger.error("temporary password of user %s has expired", user_id)
             return None
@@ -88,7 +100,9 @@ class User(metaclass=PoolMeta):
 
         Clients keep earlier answers, so each round of question and repetition has names of its own.
         """
-        message = gettext("jinku_login.msg_password_new", length=config.getint("password", "length"), kinds=_KINDS_WANTED)
+        message = gettext(
+            "jinku_login.msg_password_new", length=config.getint("password", "length"), kinds=_KINDS_WANTED
+        )
         for number in range(1, _ROUNDS + 1):
             name, again = f"new_password_{number}", f"new_password_{number}_again"
             if name not in parameters:
