@@ -2,8 +2,8 @@
 """Which accounts exist, and what each may do."""
 
 import pytest
-
 from asking import pam_tries, ssh_attempt, sshd_setting
+
 from jinku.evidence.sabotage import Sabotage
 
 # Names that images and products ship, and passwords that come with them.
@@ -30,7 +30,7 @@ def accounts_with_shell(host):
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_default_accounts_are_locked(host):
-    """root has no password, sshd lets nobody in as root, and no account that images ship exists.
+    """Root has no password, sshd lets nobody in as root, and no account that images ship exists.
 
     zh: root 无口令且不能经 SSH 登录，不存在镜像自带的默认账户。
     """

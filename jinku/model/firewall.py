@@ -17,7 +17,7 @@ TABLE = "inet jinku"
 _ICMP6_NEEDED = "{ nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, packet-too-big, destination-unreachable, time-exceeded, parameter-problem }"
 # The kernel takes a lone ACK for the beginning of a session (nf_conntrack_tcp_loose); a session begins with a SYN.
 # Connections that were open before the first load are learnt before it (hardening/firewall, `learn`).
-_NO_SESSION = "tcp flags & (fin | syn | rst | ack) != syn ct state new drop"
+_NO_SESSION = "tcp flags & (fin | syn | rst | ack) != syn ct state new counter drop"
 _ICMP4_NEEDED = "{ destination-unreachable, time-exceeded, parameter-problem }"
 
 

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens is recorded, leaves the host, and is kept: journal, forwarding, log tier."""
+
+import re
+import secrets
+
+import pytest
+
+from asking import sshd_setting
+from jinku.evidence.sabotage import Sabotage
+from jinku.model.topology import SERVICES
+from test_database import arrived
+
+TOKEN = secrets.token_hex(6)
+# GB/T 22239-2019 8.1.5.4.d with CSL Article 23: six months at least.
+KEPT_DAYS = 180
+RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
+
+
+def refused_deed(topology):
+    """A deed that its doer may not do, and a mark to find it by; sudo refuses and records it."""
+    someone = next(operator.name for operator in topology.env.operators if operator.duty != "system" and operator.state == "present")
+    return someone, f"runuser -u {someone} -- sudo -n /usr/bin/id -u {TOKEN}; true"
+
+
+def prefetch(subject, topology):
+    """Done at the start of the session, so that the lines have arrived when they are looked for."""
+    return [refused_deed(topology)[1], f"logger -t jinku-check -p auth.notice seen-{TOKEN}"] if subject.object_class == "host" else []
+
+
+@pytest.mark.control("dengbao:8.1.4.3.a", "iso27001:A.8.15")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_audit_covers_every_user(host, topology):
+    """sshd records each login with the key that was used, sudo each command, and the journal outlives a restart.
+
+    zh: sshd 记录每次登录所用密钥，sudo 记录每条命令，日志持久保存。
+    """
+    for user in ("", "root", "automation", *(operator.name for operator in topology.env.operators)):
+        assert sshd_setting(host, user)["loglevel"] in ("VERBOSE", "DEBUG"), f"sshd does not record the key of {user or 'everybody'}"
+    allowed = host.check_output("sudo -l -U automation")
+    assert "!syslog" not in allowed, "sudo does not record"
+    current = host.check_output("journalctl --header | awk '/^File path/ {print $3}'").splitlines()
+    assert any(path.startswith("/var/log/journal/") for path in current), "the journal is kept in memory only"
+
+
+@pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.b", "dengbao:8.1.5.4.d", "iso27001:A.8.15")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_a_forbidden_deed_is_found_at_the_log_tier(host, subject, topology, fleet):
+    """An operator tries what they may not do; the log tier holds when, where, who, what, and that it was refused.
+
+    zh: 运维人员执行越权命令；日志层可查到时间、主机、用户、命令及被拒结果。
+    """
+    who, deed = refused_deed(topology)
+    host.run(deed)
+    host.run(f"logger -t jinku-check -p auth.notice seen-{TOKEN}")
+    line = arrived(fleet, topology, subject.node, f"COMMAND=/usr/bin/id -u {TOKEN}")
+    assert line, "the refused command is not on record at the log tier"
+    assert re.match(RFC3339, line), "the record has no time with zone"
+    assert subject.node in line.split()[1], "the record does not name the host that it came from"
+    assert re.search(rf"sudo(\[\d+\])?:\s+{who}", line), "the record does not name the user"
+    assert re.search("not allowed|password is required", line), "the record does not say that it was refused"
+    assert arrived(fleet, topology, subject.node, f"seen-{TOKEN}"), "a line written on the host is not found at the log tier"
+
+
+@pytest.mark.control("dengbao:8.1.4.3.b", "dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_records_leave_the_host_as_they_are_made(host, topology):
+    """The forwarder runs, is connected to the log tier, and its records carry time with zone, host and user.
+
+    zh: 日志转发进程在运行并已连接日志层，记录含带时区的时间、主机与用户。
+    """
+    logs = topology.nodes_of("log")
+    if not logs:
+        pytest.skip("this environment has no log tier")
+    assert host.service("rsyslog").is_running, "the forwarder does not run"
+    peers = {str(address) for node in logs for address in node.addresses}
+    open_ones = host.check_output(f"ss -Htnp state established dport = :{SERVICES['log'].port}")
+    assert any(peer in open_ones for peer in peers) and "rsyslogd" in open_ones, "the forwarder is not connected to the log tier"
+    record = host.check_output("journalctl -q -n 1 -o json --no-pager --output-fields=_HOSTNAME,_UID,MESSAGE,PRIORITY")
+    for field in ("__REALTIME_TIMESTAMP", "_HOSTNAME", "MESSAGE"):
+        assert field in record, f"records lack {field}"
+
+
+@pytest.mark.control("dengbao:8.1.4.3.c", "iso27001:A.5.33")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_records_cannot_be_changed_by_those_they_speak_of(host, topology, subject, fleet):
+    """No operator without the system duty can write to the journal, and the copy at the log tier is out of the host's reach.
+
+    zh: 非系统管理员不能改写本机日志；主机（即使 root）不能触及日志层中的副本。
+    """
+    for operator in topology.env.operators:
+        if operator.duty != "system" and operator.state == "present":
+            files = "$(find /var/log/journal -type f) /var/log/journal"
+            tried = host.run(f"for one in {files}; do runuser -u {operator.name} -- test -w $one && echo $one; done; true")
+            assert tried.stdout == "", f"{operator.name} may change {tried.stdout.split()[0]}"
+    for log in topology.nodes_of("log"):
+        if log.name != subject.node:
+            mine = fleet.host(log.name).check_output(f"stat -c '%U %a' /var/log/remote/{subject.node}")
+            assert mine.startswith("root 7") and mine.endswith("0"), f"the copy's folder is {mine}"
+            way_in = host.run("timeout 3 bash -c 'exec 3<>/dev/tcp/%s/22' 2>&1; echo $?" % log.address)
+            assert way_in.stdout.strip().splitlines()[-1] != "0", "the host reaches the log tier's sshd"
+
+
+def retention(host):
+    """Command line that deletes old records, as systemd would run it."""
+    return re.search(r"argv\[\]=([^;]+) ;", host.check_output("systemctl show jinku-log-retention.service -p ExecStart"))[1].strip()
+
+
+@pytest.mark.control("dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15", "iso27001:A.5.33")
+@pytest.mark.objects("log")
+@pytest.mark.setting
+def test_records_are_kept_for_six_months(host):
+    """What systemd runs each day deletes nothing younger than 180 days, and the volume has room for them.
+
+    zh: 每日清理任务不删除 180 天以内的日志，且存储容量足够。
+    """
+    words = retention(host).split()
+    days = [int(word) for word in words if word.isdigit()]
+    assert days, f"no number of days: {' '.join(words)}"
+    assert days[0] >= KEPT_DAYS, f"records are deleted after {days[0]} days"
+    assert host.run("systemctl is-active jinku-log-retention.timer").stdout.strip() == "active"
+    used, free = (int(word) for word in host.check_output("df --output=used,avail -B1 /var/log/remote | tail -n 1").split())
+    ages = int(host.check_output("echo $(( ($(date +%s) - $(find /var/log/remote -name '*.log*' -printf '%T@\\n' | sort -n | head -n 1 | cut -d. -f1)) / 86400 + 1 ))"))
+    content = int(host.check_output("du -sb /var/log/remote | cut -f1"))
+    assert content / ages * KEPT_DAYS < used + free, f"at {content / ages / 1e6:.0f} MB a day the volume is full before {KEPT_DAYS} days"
+
+
+@pytest.mark.control("dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15", "iso27001:A.5.33")
+@pytest.mark.objects("log")
+@pytest.mark.behaviour
+def test_the_daily_deletion_spares_six_months(host):
+    """The very command is run on a scratch folder with records of 179 and 500 days: the younger one stays.
+
+    zh: 在临时目录上实际执行清理命令：179 天的记录保留，500 天的被删除。
+    """
+    command = retention(host).replace("/var/log/remote", "$scratch")
+    assert "$scratch" in command, f"the command does not name the folder: {command}"
+    seen = host.check_output(
+        "scratch=$(mktemp -d) && mkdir $scratch/host && for age in 179 500; do day=$(date -d \"$age days ago\" +%F);"
+        f" echo line > $scratch/host/$day.log; touch -d \"$age days ago\" $scratch/host/$day.log; done; {command};"
+        " for age in 179 500; do ls $scratch/host | grep -q $(date -d \"$age days ago\" +%F) && echo $age; done; rm -r $scratch")
+    assert "179" in seen.split(), "a record of 179 days was deleted"
+    assert "500" not in seen.split(), "nothing is ever deleted, so the test proves nothing"
+
+
+SABOTAGE = (
+    Sabotage(
+        "the forwarder is stopped", on="host",
+        breaks="systemctl stop rsyslog.service", mends="systemctl start rsyslog.service",
+        kills=("test_records_leave_the_host_as_they_are_made", "test_a_forbidden_deed_is_found_at_the_log_tier"), settle=1.5,
+    ),
+    Sabotage(
+        "sudo and sshd no longer record", on="host",
+        breaks="echo 'Defaults !syslog' > /etc/sudoers.d/zz-sabotage && chmod 440 /etc/sudoers.d/zz-sabotage &&"
+               " echo 'LogLevel QUIET' > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
+        mends="rm /etc/sudoers.d/zz-sabotage /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
+        kills=("test_audit_covers_every_user", "test_a_forbidden_deed_is_found_at_the_log_tier"),
+    ),
+    Sabotage(
+        "the auditors may write to the journal", on="host",
+        breaks="setfacl -R -m g:jinku-audit:rwX /var/log/journal", mends="setfacl -R -x g:jinku-audit /var/log/journal",
+        kills=("test_records_cannot_be_changed_by_those_they_speak_of",),
+    ),
+    Sabotage(
+        "records are deleted after 90 days", on="log",
+        breaks="mkdir -p /run/systemd/system/jinku-log-retention.service.d && printf '[Service]\\nExecStart=\\nExecStart="
+               "/usr/local/sbin/jinku-log-retention /var/log/remote 90 7 10\\n' >"
+               " /run/systemd/system/jinku-log-retention.service.d/sabotage.conf && systemctl daemon-reload",
+        mends="rm -r /run/systemd/system/jinku-log-retention.service.d && systemctl daemon-reload",
+        kills=("test_records_are_kept_for_six_months", "test_the_daily_deletion_spares_six_months"),
+    ),
+)

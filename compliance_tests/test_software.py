@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Only what is needed is installed and runs, and it is what it was."""
+
+import pytest
+import yaml
+
+from jinku.evidence.sabotage import Sabotage
+from jinku.places import CHECKOUT
+
+# Compilers, clear-text clients, sniffers and debuggers: a server needs none, an intruder all of them.
+FORBIDDEN_PACKAGES = ("gcc", "g++", "make", "build-essential", "telnet", "inetutils-telnet", "ftp", "tnftp", "rsh-client", "nmap",
+                      "netcat-openbsd", "netcat-traditional", "ncat", "tcpdump", "wireshark-common", "gdb", "strace", "xserver-common",
+                      "telnetd", "vsftpd", "samba", "nfs-kernel-server", "rpcbind", "xinetd", "avahi-daemon", "cups")
+FORBIDDEN_COMMANDS = ("cc", "gcc", "make", "telnet", "ftp", "rsh", "nc", "ncat", "nmap", "tcpdump", "gdb", "strace")
+
+
+@pytest.mark.control("dengbao:8.1.4.4.a", "iso27001:A.8.19")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_only_what_the_tier_needs_is_installed(host, subject, topology):
+    """No compiler, sniffer or clear-text tool, and no program of another tier is installed.
+
+    zh: 未安装编译器、抓包与明文工具，也未安装其他层的程序。
+    """
+    installed = set(host.check_output("dpkg-query -W -f '${db:Status-Abbrev}${Package}\\n' | sed -n 's/^ii //p'").split())
+    there = sorted(installed & set(FORBIDDEN_PACKAGES))
+    assert not there, f"installed: {', '.join(there)}"
+    own = set(topology.node(subject.node).tiers)
+    lists = {path.parent.parent.name: set(next(iter(yaml.safe_load(path.read_text(encoding="utf-8")).values())))
+             for path in CHECKOUT.glob("roles/*/vars/packages.yml")}
+    mine = set().union(*(lists[tier] for tier in own if tier in lists))
+    for tier, packages in lists.items():
+        # A package that several tiers and every host share (openssl, rsyslog) is nobody's in particular.
+        others = {one for one in packages - mine if one.startswith(("postgresql", "apache2", "libapache2", "tryton", "uwsgi"))}
+        strange = sorted(installed & others) if tier not in own else []
+        assert not strange, f"of tier {tier}: {', '.join(strange)}"
+
+
+@pytest.mark.control("dengbao:8.1.4.4.a", "iso27001:A.8.19")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_nothing_else_runs_or_can_be_run(host):
+    """None of these tools answers to its name, and every running program belongs to an installed package.
+
+    zh: 上述工具均无法运行；所有正在运行的程序都属于已安装的软件包。
+    """
+    found = host.run(f"for one in {' '.join(FORBIDDEN_COMMANDS)}; do command -v $one; done; true").stdout.split()
+    assert not found, f"can be run: {', '.join(found)}"
+    strangers = host.check_output(
+        "for exe in $(readlink /proc/[0-9]*/exe | sed 's/ (deleted)$//' | sort -u); do"
+        " dpkg-query -S \"$exe\" >/dev/null 2>&1 || dpkg-query -S \"/usr${exe#/usr}\" >/dev/null 2>&1"
+        " || dpkg-query -S \"${exe#/usr}\" >/dev/null 2>&1 || echo \"$exe\"; done")
+    strange = [exe for exe in strangers.split() if exe not in ("/usr/local/bin/bao", "/usr/bin/bao", "/opt/openbao/bin/bao")]
+    assert not strange, f"of no package: {', '.join(strange)}"
+
+
+@pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_programs_and_settings_have_a_fingerprint(host):
+    """There is an integrity database, only root reads it, it uses SHA-256 or better, and it is compared each day.
+
+    zh: 已建立完整性基线（SHA-256 以上），仅 root 可读，并每日比对。
+    """
+    base = host.file("/var/lib/aide/jinku.db")
+    assert base.exists, "no integrity database"
+    assert (base.user, base.mode & 0o077) == ("root", 0), "others may read or write the integrity database"
+    head = host.check_output("grep -a -m1 '^@@db_spec' /var/lib/aide/jinku.db")
+    assert "sha256" in head or "sha512" in head, f"fingerprints are {head}"
+    assert host.check_output("systemctl is-active jinku-integrity.timer") == "active", "nothing compares"
+
+
+@pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_nothing_has_changed_since(host):
+    """Compared now: every program and setting is as it was when Jinku last changed the host.
+
+    zh: 即时比对：所有程序与配置与最近一次受控变更后一致。
+    """
+    result = host.run("aide --config=/etc/aide/jinku.conf --check", timeout=60)
+    assert result.rc < 14, f"the comparison itself failed: {result.stderr}"
+    changed = [line for line in result.stdout.splitlines() if line[:1] in "fdlbcs" and ": /" in line]
+    assert result.rc == 0, f"changed: {'; '.join(changed[:4])}"
+
+
+SABOTAGE = (
+    Sabotage(
+        "a clear-text tool is installed", on="host",
+        breaks="apt-get install -qqy --no-install-recommends inetutils-telnet >/dev/null",
+        mends="apt-get purge -qqy inetutils-telnet >/dev/null; rm -f /etc/alternatives/telnet*",
+        kills=("test_only_what_the_tier_needs_is_installed", "test_nothing_else_runs_or_can_be_run"),
+    ),
+    Sabotage(
+        "a program of no package runs, and the daily comparison is off", on="host",
+        breaks="cp /usr/bin/sleep /usr/local/bin/sabotage && (setsid /usr/local/bin/sabotage 600 >/dev/null 2>&1 &)"
+               " && systemctl stop jinku-integrity.timer",
+        mends="killall -q sabotage || kill $(pidof sabotage); rm /usr/local/bin/sabotage; systemctl start jinku-integrity.timer",
+        kills=("test_nothing_else_runs_or_can_be_run", "test_nothing_has_changed_since", "test_programs_and_settings_have_a_fingerprint"),
+    ),
+)
