@@ -66,7 +66,8 @@ def is_source(name: str) -> bool:
 
 def licence_of(name: str) -> str:
     """GPL where the code runs inside a GPL program (Ansible, Tryton), Apache everywhere else."""
-    return GPL if name.startswith("plugins/") or re.match(r"roles/crm/files/crm/", name) else APACHE
+    inside = name.startswith(("plugins/", "roles/crm/files/crm/"))
+    return GPL if inside or (name in MODULES and imported(name, "trytond", "jinku_crm")) else APACHE
 
 
 def test_every_source_file_names_its_licence() -> None:
