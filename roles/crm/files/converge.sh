@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Brings the CRM's database and service to what the shipped files say. Prints a line for each change, nothing otherwise.
-# Argument: --check says what would change and changes nothing.
+# Arguments: --check says what would change and changes nothing; --issued TIME is the end of the administrator's one-time password that
+# the controller has: a line is printed when that is not, or no longer, the one that is needed.
 set -euo pipefail
 
-check=${1:-}
+check="" issued=""
+while [ $# -gt 0 ]; do
+    case $1 in
+        --check) check=1 ;;
+        --issued) issued=$2 && shift ;;
+    esac
+    shift
+done
 agent=jinku-agent.service
 secret=/etc/jinku/crm/pgpass
 
@@ -82,6 +90,13 @@ run_the_services() {
     [ -n "$check" ] || jinku-crm health >/dev/null || { echo "jinku-crm: not healthy; see: journalctl -u 'jinku-crm*'" >&2; exit 1; }
 }
 
+say_whether_a_first_login_is_due() {
+    local state
+    if [ -z "$issued" ] || { [ -n "$check" ] && refused; }; then return; fi
+    state=$(setup --check --issued "$issued")
+    [ "$(field .first_login_due "$state")" = false ] || echo "administrator: needs a one-time password"
+}
+
 main() {
     if [ -n "$check" ] && [ ! -x /usr/bin/jinku-crm ]; then
         echo "the CRM would be set up"
@@ -91,6 +106,7 @@ main() {
     fetch_the_secret
     set_up_the_database
     run_the_services
+    say_whether_a_first_login_is_due
 }
 
 main </dev/null # the rest of this script would be read otherwise

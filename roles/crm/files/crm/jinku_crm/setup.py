@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Brings the CRM's database to what the role wants; does nothing when it is there. Run as the CRM's own account.
 
-    python3 -m jinku_crm.setup [--check] [--first-login]
+    python3 -m jinku_crm.setup [--check] [--issued TIME] [--first-login]
 
 Prints one JSON object: ``changes``, a list of what was (with --check: would be) done; ``stop``, whether the servers must stand still
-meanwhile; ``first_login``, with --first-login only: the administrator's one-time password, made anew, or null when the
-administrator has chosen an own one.
+meanwhile; ``first_login_due``, whether the administrator still needs a one-time password and the one that ends at TIME (RFC 3339) is
+not it, or is over; ``first_login``, with --first-login only: the one-time password, made anew, or null when the administrator has
+chosen an own one.
 """
 
 import argparse
 import contextlib
+import datetime as dt
 import hashlib
 import json
 import os
@@ -27,6 +29,9 @@ from jinku_crm.settings import CONFIGURATION, Settings, use_tryton_configuration
 
 STAMP = "jinku:"  # the comment of schema public begins so: what was set up travels with every dump of the database
 ADMINISTRATOR = "admin"
+_FIRST_LOGIN = """
+    SELECT to_char(password_until, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') FROM res_user WHERE login = %s AND password_temporary
+"""
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # of one-time passwords: nothing that is misread
 
 
@@ -39,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     changes = [step for step in ("modules", "company") if found.get(step) != wanted[step]]
     if not set(settings.modules) <= found["activated"] and "modules" not in changes:
         changes.insert(0, "modules")
+    due = found["first_login_until"] not in (None, arguments.issued) or (found["first_login_until"] or "~") < _now()
     first_login = None
     if not arguments.check:
         with contextlib.redirect_stdout(sys.stderr):
@@ -57,17 +63,15 @@ def main(argv: list[str] | None = None) -> None:
                 first_login = _first_login(settings)
         if first_login:
             changes.append("one-time password of the administrator")
-    print(
-        json.dumps(
-            {"changes": changes, "stop": "modules" in changes and bool(found["activated"]), "first_login": first_login}
-        )
-    )
+    answer = {"changes": changes, "stop": "modules" in changes and bool(found["activated"]), "first_login_due": due}
+    print(json.dumps({**answer, "first_login": first_login}))
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="jinku_crm.setup", description="brings the CRM's database to what the role wants"
     )
+    parser.add_argument("--issued", default="", metavar="TIME", help="end of the one-time password that was given out")
     parser.add_argument("--check", action="store_true", help="say what would be done")
     parser.add_argument(
         "--first-login", action="store_true", help="make a one-time password, unless the administrator has an own one"
@@ -100,7 +104,7 @@ def _connect(database: str) -> Any:
 
 
 def _found(database: str) -> dict[str, Any]:
-    """What the database says of itself: the stamp's digests, and ``activated``, the set of modules."""
+    """What the database says of itself: the stamp's digests, ``activated``, the set of modules, and until when a one-time password is good."""
     connection = _connect(database)
     try:
         with connection.cursor() as cursor:
@@ -108,14 +112,21 @@ def _found(database: str) -> dict[str, Any]:
                 "SELECT obj_description('public'::regnamespace, 'pg_namespace'), to_regclass('ir_module') IS NOT NULL"
             )
             comment, exists = cursor.fetchone()
-            activated = set()
+            activated, until = set(), None
             if exists:
                 cursor.execute("SELECT name FROM ir_module WHERE state = 'activated'")
                 activated = {name for (name,) in cursor}
+            if "jinku_login" in activated:
+                cursor.execute(_FIRST_LOGIN, (ADMINISTRATOR,))
+                until = next((until for (until,) in cursor), None)
     finally:
         connection.close()
     stamp = json.loads(comment[len(STAMP) :]) if comment and comment.startswith(STAMP) else {}
-    return {**stamp, "activated": activated}
+    return {**stamp, "activated": activated, "first_login_until": until}
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _stamp(database: str, digests: dict[str, Any]) -> None:
