@@ -25,7 +25,6 @@ AS_THE_CRM = "sudo runuser -u tryton -g tryton -G jinku-tls -- env TZ=UTC python
 DATABASE = "crm"
 ATTEMPTS = 5  # failed logins after which a name is refused
 ROTATIONS = 3
-STALE_SECONDS = 45  # after rotations in a row, a new program may wait so long for the present password
 
 Account = Callable[[str], None]
 
@@ -64,12 +63,7 @@ def account(topology: Topology, places: Places, login: str, password: str) -> It
         arguments = {"login": login, "do": state, "password": password}
         program = f"ARGUMENTS = {arguments!r}\n{SCRIPT.read_text(encoding='utf-8')}"
         command = ["ssh", "-F", str(places.ssh_config), node, AS_THE_CRM]
-        deadline = time.monotonic() + STALE_SECONDS
-        while True:
-            done = subprocess.run(command, input=program, text=True, capture_output=True, timeout=120, check=False)
-            if "password authentication failed" not in done.stderr or time.monotonic() > deadline:
-                break
-            time.sleep(1)
+        done = subprocess.run(command, input=program, text=True, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
 
     yield become

@@ -1,10 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tryton's objects in a transaction, for programs beside the server."""
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from psycopg2 import OperationalError
+
+from jinku_crm import password
+
 Result = TypeVar("Result")
+
+#: Seconds in which the agent fetches the present password, after a rotation before its time.
+WAIT_SECONDS = 30
+
+
+def _wait_for_the_password(database: str) -> None:
+    from trytond.backend.postgresql import Database
+
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            password.connect(**Database._connection_params(database)).close()  # noqa: SLF001  Tryton's own way to connect
+        except OperationalError as error:
+            if not password.is_refused(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def run(database: str, work: Callable[[Any], Result], *, readonly: bool = False) -> Result:
@@ -15,6 +38,8 @@ def run(database: str, work: Callable[[Any], Result], *, readonly: bool = False)
     from trytond.pool import Pool
     from trytond.transaction import Transaction, TransactionError
 
+    password.watch()
+    _wait_for_the_password(database)
     Pool.start()
     pool = Pool(database)
     pool.init()

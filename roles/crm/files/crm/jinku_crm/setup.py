@@ -23,8 +23,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
+from jinku_crm import password
 from jinku_crm.settings import CONFIGURATION, Settings, use_tryton_configuration
 
 STAMP = "jinku:"  # the comment of schema public begins so: what was set up travels with every dump of the database
@@ -100,7 +99,7 @@ def _wanted(settings: Settings) -> dict[str, str]:
 def _connect(database: str) -> Any:
     from trytond.backend.postgresql import Database
 
-    return psycopg2.connect(**Database._connection_params(database))  # noqa: SLF001  Tryton's own way to connect
+    return password.connect(**Database._connection_params(database))  # noqa: SLF001  Tryton's own way to connect
 
 
 def _found(database: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ uWSGI's https router has verified the client's certificate against our CA before
 import json
 import logging
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -17,6 +16,8 @@ from trytond.config import config
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
+from jinku_crm import password
+
 __all__ = ["application"]
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
@@ -25,26 +26,6 @@ logger = logging.getLogger(__name__)
 _database = config.get("jinku", "database")
 _edges = frozenset(f"/CN={name}" for name in config.get("jinku", "edges").split())
 _watchers = _edges | frozenset(f"/CN={name}" for name in config.get("jinku", "watchers").split())
-
-
-_REFUSED = "password authentication failed"
-
-
-def _connect(*arguments: Any, **options: Any) -> Any:
-    """psycopg2.connect, which tells systemd when the password is refused: it has the agent fetch the present one.
-
-    Tryton tries again for `[database] retry` seconds, so nobody notices a rotation.
-    """
-    try:
-        return _psycopg2_connect(*arguments, **options)
-    except psycopg2.OperationalError as error:
-        if _REFUSED in str(error):
-            Path("/run/jinku-crm/password-refused").touch()
-        raise
-
-
-_psycopg2_connect = psycopg2.connect
-psycopg2.connect = _connect
 
 
 def _answer(start: Start, status: str, body: dict[str, Any]) -> Iterable[bytes]:
@@ -64,14 +45,14 @@ def database_answers() -> bool:
     Between a rotation of the password and the agent's next look only kept connections work; then these decide, as for users.
     """
     try:
-        connection = psycopg2.connect(**backend.Database._connection_params(_database))  # noqa: SLF001  Tryton's own way
+        connection = password.connect(**backend.Database._connection_params(_database))  # noqa: SLF001  Tryton's own way
         try:
             return _has_modules(connection)
         finally:
             connection.close()
     except psycopg2.Error as error:
         logger.warning("health: no new connection to the database: %s", error)
-        if _REFUSED not in str(error):
+        if not password.is_refused(error):
             return False
     try:
         with Transaction().start(_database, 0, readonly=True) as transaction:
@@ -105,6 +86,7 @@ def application(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
     return tryton(environ, start)  # type: ignore[no-any-return]
 
 
+password.watch()
 # Clients ask for the list of databases before anybody has logged in. There is one; no connection is spent on the question.
 backend.Database.list = lambda *_, **__: [_database]
 # Here, not at the first request: a server without its database shall not start, and systemd tries again.
