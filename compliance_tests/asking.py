@@ -18,13 +18,14 @@ def _script(name: str) -> str:
     return (ASKED / name).read_text(encoding="utf-8")
 
 
-def ask(host: Host, script: str, *arguments: str, timeout: float = 20) -> str:
-    """Run a script of compliance_tests/asked on ``host`` (from its standard input) and return what it printed.
+def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str = "") -> str:
+    """Run a script of compliance_tests/asked on ``host`` (from its standard input; as root or ``user``): what it printed.
 
     :raises AssertionError: it failed.
     """
     words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in arguments)
-    result = host.run(f": compliance_tests/asked/{script}; python3 - {words}", given=_script(script), timeout=timeout)
+    runner = f"runuser -u {user} -- " if user else ""
+    result = host.run(f": compliance_tests/asked/{script}; {runner}python3 - {words}", given=_script(script), timeout=timeout)
     assert result.rc == 0, f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}"
     return str(result.stdout)
 

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from asking import sshd_setting
+from asking import sshd_setting, tcp_probe
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
 from test_database import arrived
@@ -20,7 +20,7 @@ RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 def refused_deed(topology):
     """A deed that its doer may not do, and a mark to find it by; sudo refuses and records it."""
     someone = next(operator.name for operator in topology.env.operators if operator.duty != "system" and operator.state == "present")
-    return someone, f"runuser -u {someone} -- sudo -n /usr/bin/id -u {TOKEN}; true"
+    return someone, f"runuser -u {someone} -- sudo /usr/bin/id -u {TOKEN} </dev/null; true"
 
 
 def prefetch(subject, topology):
@@ -59,7 +59,7 @@ def test_a_forbidden_deed_is_found_at_the_log_tier(host, subject, topology, flee
     assert line, "the refused command is not on record at the log tier"
     assert re.match(RFC3339, line), "the record has no time with zone"
     assert subject.node in line.split()[1], "the record does not name the host that it came from"
-    assert re.search(rf"sudo(\[\d+\])?:\s+{who}", line), "the record does not name the user"
+    assert re.search(rf"sudo(\[\d+\])?:?\s+{who} ", line), "the record does not name the user"
     assert re.search("not allowed|password is required", line), "the record does not say that it was refused"
     assert arrived(fleet, topology, subject.node, f"seen-{TOKEN}"), "a line written on the host is not found at the log tier"
 
@@ -98,11 +98,13 @@ def test_records_cannot_be_changed_by_those_they_speak_of(host, topology, subjec
             tried = host.run(f"for one in {files}; do runuser -u {operator.name} -- test -w $one && echo $one; done; true")
             assert tried.stdout == "", f"{operator.name} may change {tried.stdout.split()[0]}"
     for log in topology.nodes_of("log"):
+        may_ssh = any(pair.source == subject.node and pair.destination == log.name and pair.id.endswith(">ssh")
+                      for pair in topology.allowed())
         if log.name != subject.node:
             mine = fleet.host(log.name).check_output(f"stat -c '%U %a' /var/log/remote/{subject.node}")
             assert mine.startswith("root 7") and mine.endswith("0"), f"the copy's folder is {mine}"
-            way_in = host.run("timeout 3 bash -c 'exec 3<>/dev/tcp/%s/22' 2>&1; echo $?" % log.address)
-            assert way_in.stdout.strip().splitlines()[-1] != "0", "the host reaches the log tier's sshd"
+            way_in = tcp_probe(host, [(str(log.address), SERVICES["ssh"].port)])
+            assert may_ssh or "open" not in way_in.values(), "the host reaches the log tier's sshd"
 
 
 def retention(host):

@@ -185,7 +185,7 @@ def arrived(fleet, topology, node, token, seconds=8):
     logs = topology.nodes_of("log")
     if not logs:
         pytest.skip("this environment has no log tier")
-    command = (f"for i in $(seq {seconds * 4}); do grep -rhF -m1 {token} --include=$(date +%F).log /var/log/remote/{node}/ && exit;"
+    command = (f"for i in $(seq {seconds * 4}); do grep -rhF -m1 -e '{token}' --include=$(date +%F).log /var/log/remote/{node}/ && exit;"
                " sleep 0.25; done; exit 1")
     return fleet.host(logs[0].name).run(command, timeout=seconds + 10).stdout.strip()
 

@@ -4,6 +4,7 @@
 Names derive from the inventory and the lab's naming (``jinku-<env>.PROBE.*``, which `destroy` sweeps). Root only.
 """
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -28,6 +29,11 @@ def inside_namespace(netns: str) -> list[str]:
 def router_namespace(topology: Topology, site: str) -> str:
     """Namespace of a site's router in the lab."""
     return f"jinku-{topology.env.name}.{site}.ROUTER"
+
+
+def _hardware(name: str) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return ":".join(["02", *(digest[place : place + 2] for place in range(0, 10, 2))])
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,8 @@ class Strangers:
                *(f"addr add {one} dev eth0{' nodad' if ':' in one else ''}" for one in addresses),
                *(f"route add {route} dev eth0" for route in routes)]
         for netns, lines in (
-            (switch, [f"link add name {port} type veth peer name eth0 netns {stranger.netns}",
+            # Always the same hardware address: neighbours remember the one of the last session for a while.
+            (switch, [f"link add name {port} type veth peer name eth0 address {_hardware(stranger.netns)} netns {stranger.netns}",
                       f"link set dev {port} master {bridge} up"]),
             (stranger.netns, own),
         ):

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CRM as its users meet it: through the edge, by its own interface; and what it keeps of them."""
+
+import json
+import secrets
+import time
+
+import pytest
+
+from asking import ask
+from crm_client import Crm, CrmError, Door, RefusedError
+from jinku.evidence.sabotage import Sabotage
+from jinku.model.topology import ALIASES, SERVICES
+
+TOKEN = secrets.token_hex(4)
+# The clause gives no number of tries; assessors expect five at most. It gives no time; they expect 30 minutes at most.
+TRIES = 5
+IDLE_SECONDS = 1800
+SHORTEST_PASSWORD = 8
+WELL_KNOWN = ("admin", "password", "123456", "12345678", "tryton", "changeme")
+
+
+@pytest.fixture
+def attempt(topology, places, subject, observe):
+    """``attempt(user, password)``: log in as a browser would; what came of it, on record."""
+    edge = topology.nodes_of("edge")[0]
+    door = Door(str(edge.address), f"{ALIASES['edge']}.{topology.env.domain}", places.pki / "root.pem", SERVICES["edge_https"].port)
+
+    def tried(user, password):
+        crm, began = Crm(door, "crm"), time.time()
+        try:
+            said = f"logged in as {crm.login(user, password)}"
+            crm.logout()
+        except CrmError as error:
+            said = f"asks for {error.told[0]}" if error.name == "LoginException" else f"refused: {error.name}"
+        except RefusedError as error:
+            said = f"refused: {error.status}"
+        except TimeoutError:
+            said = "no answer"
+        observe(subject.node, f"JSON-RPC common.db.login({user!r}) through the edge", said, int(said.startswith("refused")), began=began)
+        return said
+
+    return tried
+
+
+@pytest.fixture
+def database(fleet, topology):
+    """The machine that holds the CRM's data."""
+    return fleet.host(topology.nodes_of("postgres")[0].name)
+
+
+def of_the_crm(host, statement):
+    return host.check_output("runuser -u postgres -- psql -XAtq -d crm -c %s", statement).splitlines()
+
+
+def setting(host, section, name):
+    """A setting as the application reads it with its own program."""
+    return host.check_output(
+        "runuser -u tryton -- env TRYTOND_CONFIG=/etc/jinku/crm/trytond.conf python3 -c %s",
+        f"from trytond.config import config; print(config.get({section!r}, {name!r}, default=''))")
+
+
+@pytest.mark.control("dengbao:8.1.4.1.a", "iso27001:A.5.17")
+@pytest.mark.objects("application")
+@pytest.mark.setting
+def test_every_user_of_the_crm_is_one_person_with_a_strong_password(host, database):
+    """Names are unique, passwords are kept as slow salted hashes, are long, and have to be changed.
+
+    zh: 用户名唯一，口令以加盐慢速散列保存，有长度与更换要求。
+    """
+    twice = of_the_crm(database, "select login from res_user where active group by login having count(*) > 1")
+    assert not twice, f"names twice: {twice}"
+    kinds = set(of_the_crm(database, "select distinct split_part(password_hash, '$', 2) from res_user where password_hash is not null"))
+    assert kinds <= {"argon2", "argon2id", "scrypt", "bcrypt", "pbkdf2-sha512"} | {""}, f"passwords are kept as {kinds}"
+    assert int(setting(host, "password", "length") or 0) >= SHORTEST_PASSWORD, "short passwords are taken"
+    assert setting(host, "password", "forbidden"), "well-known passwords are taken"
+    assert int(setting(host, "jinku_login", "password_max_age") or 0) > 0, "a password never has to be changed"
+
+
+@pytest.mark.control("dengbao:8.1.4.1.a", "dengbao:8.1.4.2.b", "iso27001:A.5.17")
+@pytest.mark.objects("application")
+@pytest.mark.behaviour
+def test_default_names_and_passwords_open_no_session(attempt, host):
+    """Names that such programs ship with are refused through the edge; each user's own hash is tried with well-known passwords.
+
+    zh: 经边界以常见默认账户登录均被拒绝；以常见口令逐一验证现有用户的口令散列，均不匹配。
+    """
+    kept = dict(line.rsplit(maxsplit=1) for line in ask(host, "crm_default_passwords.py", *WELL_KNOWN, user="tryton", timeout=60).splitlines())
+    open_ones = [login for login, word in kept.items() if word != "none"]
+    assert not open_ones, f"well-known password: {', '.join(open_ones)}"
+    for user, password in (("demo", "demo"), ("root", "root"), (f"nobody-{TOKEN}", "wrong")):
+        # A name that exists is not guessed at here: each failure makes its owner wait.
+        if user not in kept:
+            said = attempt(user, password)
+            assert said.startswith("refused"), f"{user}: {said}"
+
+
+@pytest.mark.control("dengbao:8.1.4.2.b", "iso27001:A.8.2")
+@pytest.mark.objects("application")
+@pytest.mark.setting
+def test_no_default_password_is_kept(database):
+    """Who has never chosen a password of their own cannot work: theirs is temporary and runs out.
+
+    zh: 未自设口令的账户仅有限时临时口令，不能直接使用。
+    """
+    lasting = of_the_crm(database, "select login from res_user where active and password_hash is not null and password_temporary"
+                                   " and password_until is null")
+    assert not lasting, f"a password that somebody else chose is good for ever: {lasting}"
+
+
+@pytest.mark.control("dengbao:8.1.4.1.b", "iso27001:A.8.5")
+@pytest.mark.objects("application")
+@pytest.mark.setting
+def test_the_crm_limits_tries_and_ends_idle_sessions(host):
+    """Five wrong passwords at most, and a session that nobody uses ends within half an hour.
+
+    zh: 登录失败次数不超过五次，空闲会话三十分钟内结束。
+    """
+    assert 0 < int(setting(host, "session", "max_attempt") or 0) <= TRIES, "guessing is not limited"
+    assert 0 < int(setting(host, "session", "timeout") or 0) <= IDLE_SECONDS, "idle sessions stay open"
+
+
+@pytest.mark.control("dengbao:8.1.4.1.b", "iso27001:A.8.5")
+@pytest.mark.objects("application")
+@pytest.mark.behaviour
+def test_guessing_is_stopped_and_a_stale_session_is_refused(attempt, topology, places, database):
+    """After five wrong passwords a name is no longer listened to; a session that the server does not know opens nothing.
+
+    zh: 连续五次口令错误后该账户名被限制；无效会话不能使用。
+    """
+    name = f"guess-{TOKEN}"
+    counted = f"select count(*) from res_user_login_attempt where login = '{name}'"
+    assert attempt(name, "wrong").startswith("refused"), "a guess was taken"
+    assert of_the_crm(database, f"{counted} -- after one") == ["1"], "the CRM does not count a wrong password"
+    # Each failure makes the CRM sleep twice as long as the one before, with a thread of its own: the other failures are
+    # written for it, under a name that nobody has, and the running server is asked once more.
+    try:
+        of_the_crm(database, "insert into res_user_login_attempt (login, create_date) select"
+                             f" '{name}', current_timestamp at time zone 'UTC' from generate_series(1, {TRIES})")
+        assert attempt(name, "wrong again") == "refused: 429", f"still listening after {TRIES + 1} wrong passwords"
+    finally:
+        of_the_crm(database, f"delete from res_user_login_attempt where login = '{name}'")
+    edge = topology.nodes_of("edge")[0]
+    crm = Crm(Door(str(edge.address), f"{ALIASES['edge']}.{topology.env.domain}", places.pki / "root.pem", SERVICES["edge_https"].port), "crm")
+    stale = crm.send("model.party.party.search", [[], 0, 1, None, {}], {"Authorization": "Session YWRtaW46MTpzdGFsZQ=="})
+    assert stale.status == 401 or "LoginException" in stale.body.decode() or stale.status == 403, f"a made-up session is taken: {stale.status}"
+
+
+@pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
+@pytest.mark.objects("application")
+@pytest.mark.setting
+def test_users_of_the_crm_prove_themselves_twice(host):
+    """The item demands two techniques, one of them cryptographic; a password alone is one.
+
+    zh: 用户须以两种以上技术（其一为密码技术）鉴别；仅有口令只算一种。
+    """
+    ways = setting(host, "session", "authentications").split(",")
+    assert all("+" in way for way in ways), f"one technique is enough: {', '.join(ways)}"
+
+
+@pytest.mark.control("dengbao:8.1.4.2.e", "dengbao:8.1.4.2.f", "iso27001:A.8.3")
+@pytest.mark.objects("application")
+@pytest.mark.setting
+def test_rights_are_given_by_group_and_the_service_is_nobody(host, database):
+    """Access to models is set for groups, and the application's processes belong to an account without a shell.
+
+    zh: 按用户组设置模型访问权限；应用进程以无登录权限的专用账户运行。
+    """
+    rules = int(of_the_crm(database, "select count(*) from ir_model_access where active and \"group\" is not null")[0])
+    assert rules > 0, "no access right is given to any group"
+    owners = set(host.check_output("ps -o user= -C uwsgi,uwsgi-core,uwsgi_python3 | sort -u; true").split()) or set(
+        host.check_output("systemctl show jinku-crm.service -p User --value").split())
+    assert owners and "root" not in owners, f"the application runs as {owners or 'nobody known'}"
+
+
+@pytest.mark.control("dengbao:8.1.4.2.e", "dengbao:8.1.4.2.f", "iso27001:A.8.3")
+@pytest.mark.objects("application")
+@pytest.mark.behaviour
+def test_nothing_is_answered_without_a_session(topology, places, subject, observe):
+    """Through the edge and without a session no record, no method and no list of databases is given.
+
+    zh: 未登录时经边界不能读取任何记录、调用任何方法或列出数据库。
+    """
+    edge = topology.nodes_of("edge")[0]
+    door = Door(str(edge.address), f"{ALIASES['edge']}.{topology.env.domain}", places.pki / "root.pem", SERVICES["edge_https"].port)
+    crm = Crm(door, "crm")
+    for method, params in (("model.party.party.search_read", [[], 0, 1, None, ["name"], {}]), ("model.res.user.search", [[], 0, 1, None, {}]),
+                           ("model.ir.model.access.read", [[1], ["model"], {}]), ("common.db.list_lang", [])):
+        began = time.time()
+        answer = crm.send(method, params)
+        text = answer.body.decode(errors="replace")[:200]
+        observe(subject.node, f"JSON-RPC {method} without a session", f"HTTP {answer.status} {text}", answer.status, began=began)
+        given = answer.status == 200 and json.loads(answer.body).get("result")
+        assert not given, f"{method} answers without a session: {text}"
+
+
+CONF = "/etc/jinku/crm/trytond.conf"
+SABOTAGE = (
+    Sabotage(
+        "the CRM takes any password, any number of times, and never ends a session", on="application",
+        breaks=f"cp -a {CONF} /run/sabotage.conf && sed -i -e 's/^length = .*/length = 1/' -e 's/^max_attempt = .*/max_attempt = 1000/'"
+               f" -e 's/^timeout = .*/timeout = 864000/' {CONF} && systemctl restart jinku-crm.service",
+        mends=f"cp -a /run/sabotage.conf {CONF} && rm /run/sabotage.conf && systemctl restart jinku-crm.service",
+        kills=("test_every_user_of_the_crm_is_one_person_with_a_strong_password", "test_the_crm_limits_tries_and_ends_idle_sessions",
+               "test_guessing_is_stopped_and_a_stale_session_is_refused"), settle=8.0,
+    ),
+)
