@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who gets in, and how: SSH, passwords, lock-out, idle sessions."""
 
-import pytest
+import re
 
+import pytest
 from asking import ask, pam_tries, ssh_attempt, sshd_setting
+
 from jinku.evidence.sabotage import Sabotage
 
 # Weak by today's measure: broken or short hashes, CBC, small or NIST-less-than-256 groups (RFC 9142, BSI TR-02102-4).
@@ -133,8 +135,11 @@ def test_idle_sessions_end(host, topology):
     zh: 空闲 SSH 会话由 sshd 关闭，空闲终端自动退出，用户无法取消。
     """
     for user in people(topology):
+        # `session=` alone would not do: running sessions are called session:shell and session:command.
         channels = sshd_setting(host, user).get("channeltimeout", "none")
-        assert "session=" in channels, f"sshd never closes an idle session of {user}"
+        minutes = re.search(r"session:\*=(\d+)m", channels)
+        assert minutes, f"sshd never closes an idle session of {user}: {channels}"
+        assert 0 < int(minutes[1]) * 60 <= IDLE_SECONDS, f"sshd lets an idle session of {user} stand: {channels}"
         shell = host.check_output(f"runuser -u {user} -- bash -lic 'unset TMOUT; echo \"now $TMOUT\"' 2>/dev/null")
         seconds = int(shell.rpartition("now ")[2] or 0)
         assert 0 < seconds <= IDLE_SECONDS, f"an idle shell of {user} stays open ({seconds} s)"
