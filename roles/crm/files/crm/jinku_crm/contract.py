@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,12 @@ def main(argv: list[str] | None = None) -> None:
         "erase": lambda: erase(settings, arguments.code),
         "attachments": lambda: attachments(settings, sweep=arguments.sweep),
     }
+    from trytond.exceptions import UserError
+
     try:
         answer = known[arguments.verb]()
+    except UserError as error:
+        answer = {"error": error.message}
     except (LookupError, ValueError) as error:
         answer = {"error": str(error)}
     print(json.dumps({"schema": f"jinku/crm-{arguments.verb}/1", **answer}, ensure_ascii=False, default=str))
@@ -127,26 +132,31 @@ def export(settings: Settings, code: str) -> dict[str, Any]:
 
 
 def erase(settings: Settings, code: str) -> dict[str, Any]:
-    """Erase a party by Tryton's own wizard, then the files that it leaves. Raises LookupError, or ValueError when still active."""
+    """Erase a party by Tryton's own wizard, then the files that it leaves.
+
+    Raises LookupError, ValueError when still active, and Tryton's UserError when something is still to be done with the party.
+    """
     from jinku_crm import pool
 
-    def work(objects: Any) -> None:
+    def work(objects: Any) -> set[str]:
         party = _party(objects, code)
         if party.active:
             raise ValueError(f"{code}: the party is active; deactivate it in the CRM first")
+        before = {name for names in _file_ids(objects) for name in names}
         wizard_class = objects.get("party.erase", type="wizard")
         session, _, _ = wizard_class.create()
         wizard = wizard_class(session)
         wizard.ask.party = party
         wizard.transition_erase()
         wizard_class.delete(session)
+        return before
 
-    pool.run(settings.database, work)
-    return {"erased": code, **attachments(settings, sweep=True)}
+    had_a_record = pool.run(settings.database, work)
+    return {"erased": code, **attachments(settings, sweep=True, settled=had_a_record)}
 
 
-def attachments(settings: Settings, *, sweep: bool) -> dict[str, Any]:
-    """Files of the file store that no record refers to; ``sweep`` deletes them."""
+def attachments(settings: Settings, *, sweep: bool, settled: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """Files of the file store that no record refers to; ``sweep`` deletes them. ``settled``: ids that are looked at whatever their age."""
     from trytond.config import config
 
     from jinku_crm import pool
@@ -154,11 +164,12 @@ def attachments(settings: Settings, *, sweep: bool) -> dict[str, Any]:
     root = Path(config.get("database", "path")) / settings.database
 
     def work(objects: Any) -> list[Path]:
-        stored = {
-            path for path in root.rglob("*") if path.is_file() and time.time() - path.stat().st_mtime > SETTLED_SECONDS
+        stored = [path for path in root.rglob("*") if path.is_file()]
+        young = {
+            path for path in stored if time.time() - path.stat().st_mtime < SETTLED_SECONDS and path.name not in settled
         }
         used = {name for names in _file_ids(objects) for name in names}
-        return sorted(path for path in stored if path.name not in used)
+        return sorted(path for path in stored if path not in young and path.name not in used)
 
     lost = pool.run(settings.database, work, readonly=True)
     if sweep:
