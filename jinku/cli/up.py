@@ -25,6 +25,7 @@ class _Outcome:
     convergence: Convergence = field(default_factory=Convergence)
     check: ExitCode | None = None
     check_error: str = ""
+    ended: bool = False
 
     @property
     def failed(self) -> list[str]:
@@ -36,7 +37,7 @@ class _Outcome:
     def as_json(self, seconds: float) -> dict[str, Any]:
         """For the journal."""
         return {
-            "ok": not self.failed,
+            "ok": self.ended and not self.failed,
             "seconds": round(seconds, 1),
             "resources_changed": sum(site.changed for site in self.sites),
             "hosts_changed": self.convergence.changed,
@@ -60,6 +61,7 @@ def command(env: Selection) -> None:
         progress.line(f"environment {env.environment.name} ({env.file}), state in {env.places.state}", "bold")
         try:
             _stages(env, outcome, progress)
+            outcome.ended = True  # else it was interrupted, and nothing is known to be in order
         finally:
             journal.write(env.places, "up", env.file, outcome.as_json(time.monotonic() - begun))
         _last_lines(env, outcome, progress, time.monotonic() - begun)

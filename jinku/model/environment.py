@@ -2,7 +2,7 @@
 """What the operator chooses: the shape of environment.yaml.
 
 Every model refuses unknown keys and is frozen. Rules that need more than one field of one section live in
-:mod:`jinku.model.topology`, because they speak of nodes and flows.
+:mod:`jinku.model.invariants`, because they speak of nodes and flows.
 """
 
 import re
@@ -114,7 +114,7 @@ class Edge(Section):
 
     certificate: Literal["inside", "files", "acme"] = "inside"
     """inside: from the environment's own CA; files: from `certificate_files`; acme: from an ACME directory."""
-    certificate_files: str | None = None
+    certificate_files: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9@_.-]+)+$")] | None = None
     """Folder on the edge hosts with `fullchain.pem` and `privkey.pem`, for `certificate: files`."""
     acme_directory: Annotated[str, StringConstraints(pattern=r"^https://[^\s\"']+$")] | None = None
     """Directory URL of the ACME service, for `certificate: acme`."""

@@ -150,10 +150,12 @@ def _flow_ends(topology: Topology) -> Iterator[str]:
             yield f"flows.{index}.destination: 'internet' would open the whole Internet; a name under outside.others with its addresses"
         if flow.source in topology.outside and flow.destination in topology.outside:
             yield f"flows.{index}: neither end is a node; a flow that begins or ends at a node"
-    for name, networks in topology.env.outside.others.items():
-        for network in networks:
+    for name in (OPERATORS, MIRROR, TIME, *topology.env.outside.others):
+        field = f"outside.others.{name}" if name in topology.env.outside.others else f"outside.{name}"
+        for network in topology.outside[name]:
+            # by its address, a host inside could pass for somebody outside: for an operator at the bastion, for one
             if any(network.version == inside.version and network.overlaps(inside) for inside in topology.inside):
-                yield f"outside.others.{name}: {network} overlaps the environment's own networks; addresses outside of it"
+                yield f"{field}: {network} overlaps the environment's own networks; addresses outside of it"
     for place in (OPERATORS, *topology.env.outside.others):
         for network in topology.outside[place]:
             if network.prefixlen < (8 if network.version == 4 else 32):
