@@ -51,8 +51,9 @@ class Answer:
     observation: Observation
 
 
-def observation_of(name: str, where: str, command: str, exit_code: int, stdout: str, stderr: str, *,
-                   ended: datetime, seconds: float) -> Observation:
+def observation_of(
+    name: str, where: str, command: str, exit_code: int, stdout: str, stderr: str, *, ended: datetime, seconds: float
+) -> Observation:
     """Mask, shorten and hash one answer. ``seconds``: how long it took; ``name``: unique in the session."""
     kept = [mask(text)[:KEPT_CHARACTERS] for text in (stdout, stderr)]
     return Observation(
@@ -78,8 +79,14 @@ def far_end(*, sudo: bool) -> str:
 
 def over_ssh(ssh_config: Path, node: str) -> list[str]:
     """Command line that opens a channel to ``node`` by the way in that production uses (through the bastion)."""
-    options = ["BatchMode=yes", f"ConnectTimeout={CONNECT_SECONDS}", "ServerAliveInterval=5", "ServerAliveCountMax=3",
-               "LogLevel=ERROR", "ControlMaster=no"]
+    options = [
+        "BatchMode=yes",
+        f"ConnectTimeout={CONNECT_SECONDS}",
+        "ServerAliveInterval=5",
+        "ServerAliveCountMax=3",
+        "LogLevel=ERROR",
+        "ControlMaster=no",
+    ]
     flags = [word for option in options for word in ("-o", option)]
     return ["ssh", "-F", str(ssh_config), *flags, "-T", node, far_end(sudo=True)]
 
@@ -99,11 +106,16 @@ class Channel:
         self._number = 0
         self._open: Future[None] = Future()
         self._process = subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             start_new_session=True,
         )
-        self._in, self._out, self._err = cast("tuple[IO[str], IO[str], IO[str]]", (
-            self._process.stdin, self._process.stdout, self._process.stderr))
+        self._in, self._out, self._err = cast(
+            "tuple[IO[str], IO[str], IO[str]]", (self._process.stdin, self._process.stdout, self._process.stderr)
+        )
         self._deadline = threading.Timer(open_seconds, self._process.kill)
         self._deadline.start()
         self._said: deque[str] = deque(maxlen=5)
@@ -142,10 +154,23 @@ class Channel:
             future.set_exception(CommandTimeout(f"{self.name}: no end after {seconds:.1f} s: {command}"))
             return
         stdout, stderr = base64.b64decode(out), base64.b64decode(err)
-        future.set_result(Answer(code, stdout, stderr, observation_of(
-            f"{self.name}-{number:03d}", self.name, command, code, stdout.decode(errors="replace"),
-            stderr.decode(errors="replace"), ended=datetime.now(UTC), seconds=seconds,
-        )))
+        future.set_result(
+            Answer(
+                code,
+                stdout,
+                stderr,
+                observation_of(
+                    f"{self.name}-{number:03d}",
+                    self.name,
+                    command,
+                    code,
+                    stdout.decode(errors="replace"),
+                    stderr.decode(errors="replace"),
+                    ended=datetime.now(UTC),
+                    seconds=seconds,
+                ),
+            )
+        )
 
     def start(self, command: str, timeout: float = COMMAND_SECONDS, given: str | None = None) -> "Future[Answer]":
         """Ask, without waiting. The same command is asked once a session; ``timeout``: seconds of running on the host."""
@@ -176,7 +201,9 @@ class Channel:
             # The command may have to wait for others of its host; the far end counts its seconds from its own start.
             return future.result(timeout + GIVE_UP_SECONDS)
         except TimeoutError as error:
-            raise CommandTimeout(f"{self.name}: no answer after {timeout + GIVE_UP_SECONDS:.0f} s: {command}") from error
+            raise CommandTimeout(
+                f"{self.name}: no answer after {timeout + GIVE_UP_SECONDS:.0f} s: {command}"
+            ) from error
 
     def prefetch(self, commands: Sequence[str]) -> None:
         """Ask all ``commands`` in the background; an unreachable host is silently left to the tests to meet."""

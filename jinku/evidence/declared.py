@@ -106,11 +106,14 @@ def load_declared(folder: Path, catalogue: Catalogue) -> Declared:
     except yaml.YAMLError as error:
         raise DeclaredError(f"{path}: {error}") from error
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, entry['loc']))}: {entry['msg']}; see jinku/evidence/declared.py"
-                 for entry in error.errors()]
+        lines = [
+            f"{path}: {'.'.join(map(str, entry['loc']))}: {entry['msg']}; see jinku/evidence/declared.py"
+            for entry in error.errors()
+        ]
         raise DeclaredError("\n".join(lines)) from error
     unknown = {*declared.items, *(entry.item for entry in declared.waivers)} - set(catalogue)
     if unknown:
-        raise DeclaredError("\n".join(
-            f"{path}: {item}: no such item; an id such as dengbao:8.1.4.1.d" for item in sorted(unknown)))
+        raise DeclaredError(
+            "\n".join(f"{path}: {item}: no such item; an id such as dengbao:8.1.4.1.d" for item in sorted(unknown))
+        )
     return declared

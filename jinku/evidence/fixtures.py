@@ -15,8 +15,9 @@ from jinku.places import Places
 class Fixtures:
     """The fixtures, over one session's state. Parameters: that state."""
 
-    def __init__(self, topology: Topology, places: Places, fleet: Fleet, notebook: Notebook,
-                 labels: dict[str, Label]) -> None:
+    def __init__(
+        self, topology: Topology, places: Places, fleet: Fleet, notebook: Notebook, labels: dict[str, Label]
+    ) -> None:
         self._topology = topology
         self._places = places
         self._fleet = fleet

@@ -44,8 +44,11 @@ class Notebook:
         self._own += 1
         now = datetime.now(UTC)
         seconds = max(0.0, time.time() - began) if began else 0.0
-        self.add(observation_of(f"{where}-r{self._own:03d}", where, command, exit_code, output, "", ended=now,
-                                seconds=seconds))
+        self.add(
+            observation_of(
+                f"{where}-r{self._own:03d}", where, command, exit_code, output, "", ended=now, seconds=seconds
+            )
+        )
 
 
 class Fleet:
@@ -106,7 +109,17 @@ class Fleet:
         said = answer.stdout.decode(errors="replace").strip()
         if said == "none":
             return "hardware"
-        containers = ("systemd-nspawn", "lxc", "lxc-libvirt", "docker", "podman", "openvz", "container-other", "pouch", "proot")
+        containers = (
+            "systemd-nspawn",
+            "lxc",
+            "lxc-libvirt",
+            "docker",
+            "podman",
+            "openvz",
+            "container-other",
+            "pouch",
+            "proot",
+        )
         if said in containers:
             return "container"
         return "vm" if answer.exit_code == 0 and said else "unknown"

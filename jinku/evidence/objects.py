@@ -24,13 +24,26 @@ def router_name(site: str) -> str:
 def objects_of(topology: Topology) -> tuple[Object, ...]:
     """Every assessed object of the environment: each node as host and as packet filter, its tiers, each site's router."""
     routers = [
-        Object(id=f"network:{router_name(site)}", object_class="network", node=router_name(site), site=site, zone="",
-               address=str(topology.env.sites[site].network))
+        Object(
+            id=f"network:{router_name(site)}",
+            object_class="network",
+            node=router_name(site),
+            site=site,
+            zone="",
+            address=str(topology.env.sites[site].network),
+        )
         for site in topology.sites
     ]
     things = [
-        Object(id=f"{name}:{node.name}", object_class=name, node=node.name, site=node.site, zone=node.zone,
-               address=str(node.address), tiers=node.tiers)
+        Object(
+            id=f"{name}:{node.name}",
+            object_class=name,
+            node=node.name,
+            site=node.site,
+            zone=node.zone,
+            address=str(node.address),
+            tiers=node.tiers,
+        )
         for node in topology.nodes
         for name in ("host", "network", *(CLASS_OF_TIER[tier] for tier in node.tiers if tier in CLASS_OF_TIER))
     ]

@@ -77,8 +77,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     check = Check(config)
     config.pluginmanager.register(check, "jinku-check")
-    config.pluginmanager.register(Fixtures(check.topology, check.places, check.fleet, check.notebook, check.labels),
-                                  "jinku-fixtures")
+    config.pluginmanager.register(
+        Fixtures(check.topology, check.places, check.fleet, check.notebook, check.labels), "jinku-fixtures"
+    )
 
 
 class Check:
@@ -120,7 +121,9 @@ class Check:
         """The object classes of a control test, after its marks were found to be whole."""
         for item in items:
             if item not in self.catalogue:
-                raise pytest.UsageError(f"{where}: control: {item!r} is in no catalogue; an id such as dengbao:8.1.4.1.d")
+                raise pytest.UsageError(
+                    f"{where}: control: {item!r} is in no catalogue; an id such as dengbao:8.1.4.1.d"
+                )
         polarities = [name for name in ("setting", "behaviour") if metafunc.definition.get_closest_marker(name)]
         if len(polarities) != 1 or not items:
             raise pytest.UsageError(f"{where}: control: needs ids and one of the marks setting and behaviour")
@@ -175,12 +178,22 @@ class Check:
         title_en, title_zh = _titles(item)
         polarity: Polarity = "setting" if item.get_closest_marker("setting") else "behaviour"
         for name in cast("pytest.Mark", item.get_closest_marker("control")).args:
-            self.records.append(Record(
-                item=name, object=thing.id, polarity=polarity, verdict=verdict, reason=reason,
-                test=item.nodeid.partition("[")[0], title_en=title_en, title_zh=title_zh,
-                substrate=self._substrate(thing), observations=self.notebook.page,
-                started=datetime.fromtimestamp(call.start, UTC), ended=datetime.fromtimestamp(call.stop, UTC),
-            ))
+            self.records.append(
+                Record(
+                    item=name,
+                    object=thing.id,
+                    polarity=polarity,
+                    verdict=verdict,
+                    reason=reason,
+                    test=item.nodeid.partition("[")[0],
+                    title_en=title_en,
+                    title_zh=title_zh,
+                    substrate=self._substrate(thing),
+                    observations=self.notebook.page,
+                    started=datetime.fromtimestamp(call.start, UTC),
+                    ended=datetime.fromtimestamp(call.stop, UTC),
+                )
+            )
 
     def pytest_sessionfinish(self) -> None:
         """Close the channels; judge, and write the document."""
@@ -203,16 +216,28 @@ class Check:
         pairs, items = judge(self.catalogue, env.level, objects, self.records, self.declared, self.started.date())
         used = {name for record in self.records for name in record.observations}
         if env.backend == "lab":
-            self.labels.setdefault("lab", Label(
-                en="Lab on one machine: hosts are containers, the outside world is simulated.",
-                zh="单机实验环境：主机为容器，外部网络为模拟。"))
+            self.labels.setdefault(
+                "lab",
+                Label(
+                    en="Lab on one machine: hosts are containers, the outside world is simulated.",
+                    zh="单机实验环境：主机为容器，外部网络为模拟。",
+                ),
+            )
         return CheckResult(
-            environment=Subject(name=env.name, level=env.level, profile=env.profile, backend=env.backend,
-                                timezone=env.timezone),
-            jinku_version=jinku.__version__, commit=commit(), started=self.started, ended=datetime.now(UTC),
-            labels=tuple(self.labels.values()), unreachable=self.fleet.unreachable(), objects=objects,
+            environment=Subject(
+                name=env.name, level=env.level, profile=env.profile, backend=env.backend, timezone=env.timezone
+            ),
+            jinku_version=jinku.__version__,
+            commit=commit(),
+            started=self.started,
+            ended=datetime.now(UTC),
+            labels=tuple(self.labels.values()),
+            unreachable=self.fleet.unreachable(),
+            objects=objects,
             observations=tuple(seen for name, seen in self.notebook.all.items() if name in used),
-            records=tuple(self.records), verdicts=pairs, items=items,
+            records=tuple(self.records),
+            verdicts=pairs,
+            items=items,
         )
 
 

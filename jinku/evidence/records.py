@@ -155,8 +155,13 @@ class CheckResult(_Frozen):
     verdicts: tuple[ObjectVerdict, ...]
     items: tuple[ItemVerdict, ...]
 
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True,
-                              alias_generator=lambda name: "schema" if name == "schema_" else name)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        serialize_by_alias=True,
+        validate_by_name=True,
+        alias_generator=lambda name: "schema" if name == "schema_" else name,
+    )
 
     def count(self, framework: str = "dengbao") -> dict[Verdict, int]:
         """Number of items of ``framework`` per verdict."""

@@ -95,10 +95,13 @@ class _Page:
 
     def _pair(self, pair: ObjectVerdict) -> ShownPair:
         records = sorted(self._records[pair.item, pair.object], key=lambda record: record.polarity != "setting")
-        return ShownPair(pair, [
-            ShownRecord(record, [self._observation(self._observations[name]) for name in record.observations])
-            for record in records
-        ])
+        return ShownPair(
+            pair,
+            [
+                ShownRecord(record, [self._observation(self._observations[name]) for name in record.observations])
+                for record in records
+            ],
+        )
 
     def _observation(self, seen: Observation) -> ShownObservation:
         first = seen.id not in self._shown
@@ -132,19 +135,36 @@ def render(result: CheckResult, language: str) -> str:
         own_words = pair.reason.code in ("failed", "mixed", "declared", "error", "skipped", "unreachable")
         return f"{told}: {pair.reason.text}" if own_words else told
 
-    environment = Environment(loader=PackageLoader("jinku.evidence"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("jinku.evidence"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     dengbao = [item for item in result.items if item.item.startswith("dengbao:")]
     pairs = [pair for pair in result.verdicts if pair.item.startswith("dengbao:")]
     findings = [pair for pair in result.verdicts if pair.verdict in (Verdict.NONCONFORM, Verdict.PARTIAL)]
     return environment.get_template("report.html.j2").render(
-        result=result, language=language, word=word, clock=clock, said=said, verdicts=VERDICTS, catalogue=catalogue,
-        frameworks=_Page(result, language, catalogue).frameworks(result.items), columns=_columns(result),
+        result=result,
+        language=language,
+        word=word,
+        clock=clock,
+        said=said,
+        verdicts=VERDICTS,
+        catalogue=catalogue,
+        frameworks=_Page(result, language, catalogue).frameworks(result.items),
+        columns=_columns(result),
         counts={verdict: sum(item.verdict is verdict for item in dengbao) for verdict in VERDICTS},
         pair_counts={verdict: sum(pair.verdict is verdict for pair in pairs) for verdict in VERDICTS},
-        by_object={(pair.item, pair.object): pair for pair in result.verdicts}, total=len(dengbao), findings=findings,
-        waived=[pair for pair in result.verdicts if pair.waiver], rate=conformity_rate(dengbao),
-        declared=[item for item in result.items if item.declared_by], tests=len({r.test + r.object for r in result.records}),
-        took=(result.ended - result.started).total_seconds(), zone=result.environment.timezone,
+        by_object={(pair.item, pair.object): pair for pair in result.verdicts},
+        total=len(dengbao),
+        findings=findings,
+        waived=[pair for pair in result.verdicts if pair.waiver],
+        rate=conformity_rate(dengbao),
+        declared=[item for item in result.items if item.declared_by],
+        tests=len({r.test + r.object for r in result.records}),
+        took=(result.ended - result.started).total_seconds(),
+        zone=result.environment.timezone,
         nodes=len({thing.node for thing in result.objects if thing.object_class == "host"}),
     )

@@ -23,8 +23,9 @@ class CheckError(Exception):
     """The check could not be made at all: the tests do not collect, or a catalogue or controls.yaml does not read."""
 
 
-def run_check(places: Places, environment_dir: Path, json_path: Path | None = None, *,
-              nodes: Sequence[str] = ()) -> CheckResult:
+def run_check(
+    places: Places, environment_dir: Path, json_path: Path | None = None, *, nodes: Sequence[str] = ()
+) -> CheckResult:
     """Look at a running environment, read-only.
 
     ``environment_dir``: folder of environment.yaml. ``json_path``: where the document goes; default is a folder of its
@@ -37,8 +38,21 @@ def run_check(places: Places, environment_dir: Path, json_path: Path | None = No
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     only = [word for node in nodes for word in ("--node", node)]
-    command = [sys.executable, "-m", "pytest", str(TESTS), "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider",
-               f"--rootdir={CHECKOUT}", "--evidence", str(path.resolve()), *only]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(TESTS),
+        "-q",
+        "--no-header",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={CHECKOUT}",
+        "--evidence",
+        str(path.resolve()),
+        *only,
+    ]
     environment = {**os.environ, "JINKU_ENV": str(environment_dir), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     # 0: all passed, 1: some failed; both are results. Everything else is no result (pytest's documented exit codes).
@@ -62,7 +76,9 @@ def read_result(path: Path) -> CheckResult:
     try:
         return CheckResult.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise CheckError(f"{path}: schema: is no document of a check ({error}); a file that `jinku check` wrote") from error
+        raise CheckError(
+            f"{path}: schema: is no document of a check ({error}); a file that `jinku check` wrote"
+        ) from error
 
 
 def write_reports(result: CheckResult, folder: Path) -> dict[str, Path]:

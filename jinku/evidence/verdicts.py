@@ -70,8 +70,14 @@ def _expected(control: Control, objects: Iterable[Object]) -> list[str]:
     return wanted
 
 
-def judge(catalogue: Catalogue, level: int, objects: Sequence[Object], records: Sequence[Record], declared: Declared,
-          today: date) -> tuple[tuple[ObjectVerdict, ...], tuple[ItemVerdict, ...]]:
+def judge(
+    catalogue: Catalogue,
+    level: int,
+    objects: Sequence[Object],
+    records: Sequence[Record],
+    declared: Declared,
+    today: date,
+) -> tuple[tuple[ObjectVerdict, ...], tuple[ItemVerdict, ...]]:
     """Judge every item that ``level`` demands, also those without a test.
 
     Where a class of objects has tests of an item, each object of that class is judged; where it has none, one line
@@ -88,8 +94,9 @@ def judge(catalogue: Catalogue, level: int, objects: Sequence[Object], records: 
         statement = declared.items.get(control.id)
         if statement is not None:
             said = Reason(code="declared", text=f"{statement.status}: {statement.reason}")
-            items.append(ItemVerdict(item=control.id, verdict=statement.said, reason=said,
-                                     declared_by=statement.as_waiver()))
+            items.append(
+                ItemVerdict(item=control.id, verdict=statement.said, reason=said, declared_by=statement.as_waiver())
+            )
             if statement.said is Verdict.NOT_APPLICABLE or not by_item[control.id]:
                 continue
         mine = _pairs_of(control, objects, by_item[control.id], declared, today)
@@ -99,8 +106,9 @@ def judge(catalogue: Catalogue, level: int, objects: Sequence[Object], records: 
     return tuple(pairs), tuple(items)
 
 
-def _pairs_of(control: Control, objects: Sequence[Object], found: dict[str, list[Record]], declared: Declared,
-              today: date) -> list[ObjectVerdict]:
+def _pairs_of(
+    control: Control, objects: Sequence[Object], found: dict[str, list[Record]], declared: Declared, today: date
+) -> list[ObjectVerdict]:
     looked_at = {thing.partition(":")[0] for thing in found}
     pairs: dict[str, ObjectVerdict] = {}
     for thing in dict.fromkeys([*found, *_expected(control, objects)]):

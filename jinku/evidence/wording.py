@@ -5,11 +5,16 @@ from typing import Final
 
 WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "title": ("Security self-check report", "安全自查报告"),
-    "kicker": ("GB/T 22239-2019 level {level} · ISO/IEC 27001:2022 · PIPL", "GB/T 22239-2019 第{level}级 · ISO/IEC 27001:2022 · 个人信息保护法"),
+    "kicker": (
+        "GB/T 22239-2019 level {level} · ISO/IEC 27001:2022 · PIPL",
+        "GB/T 22239-2019 第{level}级 · ISO/IEC 27001:2022 · 个人信息保护法",
+    ),
     "selfcheck": ("This is a self-check (自查).", "本报告为自查报告。"),
     "selfcheck_text": (
-        ("Only a licensed assessment body concludes a classified-protection assessment. What is not marked conform here is "
-        "not proven; section 5 lists what was not looked at."),
+        (
+            "Only a licensed assessment body concludes a classified-protection assessment. What is not marked conform here is "
+            "not proven; section 5 lists what was not looked at."
+        ),
         "等级测评结论只能由具有资质的测评机构作出。未标为“符合”的内容均未被证明；未查看的内容见第 5 节。",
     ),
     "environment": ("environment", "环境"),
@@ -70,14 +75,18 @@ WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "maps": ("also", "对应"),
     "nothing_declared": ("The owner has declared nothing.", "责任人未作声明。"),
     "how_text": (
-        ("Every line comes from a command that was run on the named object during the check, or from a connection that the "
-        "check opened. Secrets and personal data are masked. SHA-256 is taken over standard output followed by standard "
-        "error, as they stand in the JSON document (masked). An item is conform on an object only if tests prove it both by "
-        "the effective setting and by behaviour. A test that was skipped, broke, or met a host that did not answer says "
-        "not tested."),
-        ("每条证据来自检查期间在所列对象上执行的命令，或检查程序建立的连接。口令、密钥与个人信息已遮盖。SHA-256 对 JSON 文件中（已遮盖的）"
-        "标准输出与标准错误依次计算。一个要求项只有在有效配置与实际行为两方面均被证明时，才在该对象上记为符合。"
-        "跳过、出错或主机未应答的测试一律记为未测试。"),
+        (
+            "Every line comes from a command that was run on the named object during the check, or from a connection that the "
+            "check opened. Secrets and personal data are masked. SHA-256 is taken over standard output followed by standard "
+            "error, as they stand in the JSON document (masked). An item is conform on an object only if tests prove it both by "
+            "the effective setting and by behaviour. A test that was skipped, broke, or met a host that did not answer says "
+            "not tested."
+        ),
+        (
+            "每条证据来自检查期间在所列对象上执行的命令，或检查程序建立的连接。口令、密钥与个人信息已遮盖。SHA-256 对 JSON 文件中（已遮盖的）"
+            "标准输出与标准错误依次计算。一个要求项只有在有效配置与实际行为两方面均被证明时，才在该对象上记为符合。"
+            "跳过、出错或主机未应答的测试一律记为未测试。"
+        ),
     ),
     "silent_text": (
         "No verdict is given on these. They need a test, a person's statement in controls.yaml, or a walk-through.",

@@ -71,9 +71,7 @@ def diagram_svg(topology: Topology, language: str = "en") -> str:
     for site in topology.sites:
         y = _draw_site(topology, site, words, y, body, where) + 24
     outside = [
-        name
-        for name in topology.outside
-        if any(name in (flow.source, flow.destination) for flow in topology.flows)
+        name for name in topology.outside if any(name in (flow.source, flow.destination) for flow in topology.flows)
     ]
     for index, name in enumerate(outside):
         top = 40 + index * 66

@@ -76,8 +76,10 @@ def load_environment(path: Path | str) -> Environment:
     if isinstance(data.get("schema_version"), int) and data["schema_version"] > SCHEMA_VERSION:
         raise InputError(
             [
-                (f"{file}: schema_version: is {data['schema_version']}, newer than this Jinku ({jinku.__version__}) knows; "
-                f"{SCHEMA_VERSION}, or a newer Jinku")
+                (
+                    f"{file}: schema_version: is {data['schema_version']}, newer than this Jinku ({jinku.__version__}) knows; "
+                    f"{SCHEMA_VERSION}, or a newer Jinku"
+                )
             ]
         )
     try:
