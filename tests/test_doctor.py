@@ -43,7 +43,9 @@ def up(folder):
 
 def test_a_missing_tool_is_named_with_its_package(lab, monkeypatch, capsys, tmp_path):
     which = doctor.shutil.which
-    monkeypatch.setattr(doctor.shutil, "which", lambda tool, **more: None if tool == "mmdebstrap" else which(tool, **more))
+    monkeypatch.setattr(
+        doctor.shutil, "which", lambda tool, **more: None if tool == "mmdebstrap" else which(tool, **more)
+    )
     assert findings(lab)["mmdebstrap"].level is Level.MISSING
     assert up(lab) == ExitCode.PREREQUISITE
     assert "mmdebstrap: is not installed; `apt-get install mmdebstrap`" in capsys.readouterr().err

@@ -56,8 +56,25 @@ def run(folder, tests=TESTS, *options):
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_made_up.py").write_text(tests)
     document = folder / "check.json"
-    done = subprocess.run([sys.executable, "-m", "pytest", str(folder), "-q", "-p", "no:cacheprovider", f"--rootdir={folder}",
-                           "--evidence", str(document), *options], capture_output=True, text=True, cwd=folder, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            str(folder),
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--rootdir={folder}",
+            "--evidence",
+            str(document),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
     return done, document
 
 
@@ -69,7 +86,11 @@ def checked(tmp_path_factory):
 
 
 def test_each_object_gets_its_verdict(checked):
-    pairs = {pair.object: (str(pair.verdict), pair.reason.code) for pair in checked.verdicts if pair.item == "dengbao:8.1.4.1.c"}
+    pairs = {
+        pair.object: (str(pair.verdict), pair.reason.code)
+        for pair in checked.verdicts
+        if pair.item == "dengbao:8.1.4.1.c"
+    }
     assert pairs == {
         "host:edge1": ("conform", "proven"),
         "host:crm1": ("nonconform", "failed"),
@@ -119,19 +140,31 @@ def test_one_node_only(tmp_path):
     assert done.returncode == 0
     result = read_result(document)
     assert {record.object for record in result.records} == {"host:sec1"}
-    assert {pair.verdict for pair in result.verdicts if pair.item == "dengbao:8.1.4.1.c"} == {Verdict.CONFORM, Verdict.NOT_TESTED}
+    assert {pair.verdict for pair in result.verdicts if pair.item == "dengbao:8.1.4.1.c"} == {
+        Verdict.CONFORM,
+        Verdict.NOT_TESTED,
+    }
 
 
 HEAD = "import pytest\n"
 BODY = "def test_a(host):\n    pass\n"
 
 
-@pytest.mark.parametrize(("marks", "says"), [
-    ('@pytest.mark.control("dengbao:8.1.4.99")\n@pytest.mark.objects("host")\n@pytest.mark.setting\n', "in no catalogue"),
-    ('@pytest.mark.control("dengbao:8.1.4.1.c")\n@pytest.mark.objects("host")\n', "one of the marks setting and behaviour"),
-    ('@pytest.mark.control("dengbao:8.1.4.1.c")\n@pytest.mark.objects("hosts")\n@pytest.mark.setting\n', "objects"),
-    ('@pytest.mark.control()\n@pytest.mark.objects("host")\n@pytest.mark.setting\n', "needs ids"),
-])
+@pytest.mark.parametrize(
+    ("marks", "says"),
+    [
+        (
+            '@pytest.mark.control("dengbao:8.1.4.99")\n@pytest.mark.objects("host")\n@pytest.mark.setting\n',
+            "in no catalogue",
+        ),
+        (
+            '@pytest.mark.control("dengbao:8.1.4.1.c")\n@pytest.mark.objects("host")\n',
+            "one of the marks setting and behaviour",
+        ),
+        ('@pytest.mark.control("dengbao:8.1.4.1.c")\n@pytest.mark.objects("hosts")\n@pytest.mark.setting\n', "objects"),
+        ('@pytest.mark.control()\n@pytest.mark.objects("host")\n@pytest.mark.setting\n', "needs ids"),
+    ],
+)
 def test_faulty_marks_stop_the_collection(marks, says, tmp_path):
     done, document = run(tmp_path, HEAD + marks + BODY)
     assert done.returncode not in (0, 1)

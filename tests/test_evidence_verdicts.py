@@ -23,8 +23,19 @@ STEPS = "dengbao:8.1.4.4.a"  # hosts only; its unit has several steps
 
 def record(item, thing, polarity, verdict, code="failed"):
     reason = Reason(code="proven" if verdict == "conform" else code, text="words")
-    return Record(item=item, object=thing.id, polarity=polarity, verdict=verdict, reason=reason, test="t", title_en="t",
-                  title_zh="t", substrate="container", started=NOW, ended=NOW)
+    return Record(
+        item=item,
+        object=thing.id,
+        polarity=polarity,
+        verdict=verdict,
+        reason=reason,
+        test="t",
+        title_en="t",
+        title_zh="t",
+        substrate="container",
+        started=NOW,
+        ended=NOW,
+    )
 
 
 def everywhere(item, verdict="conform"):
@@ -75,7 +86,10 @@ def test_a_test_that_could_not_judge_spoils_conform(code, tmp_path):
 
 
 def test_a_finding_stands_beside_tests_that_could_not_judge(tmp_path):
-    records = [record(ITEM, HOSTS[0], "setting", "not_tested", "error"), record(ITEM, HOSTS[0], "behaviour", "nonconform")]
+    records = [
+        record(ITEM, HOSTS[0], "setting", "not_tested", "error"),
+        record(ITEM, HOSTS[0], "behaviour", "nonconform"),
+    ]
     _, pairs, _ = judged(records, ITEM, tmp_path)
     assert pairs[HOSTS[0].id].verdict == "nonconform"
 
@@ -115,13 +129,22 @@ def test_a_person_may_judge_what_no_test_can(tmp_path):
     assert (item.verdict, item.reason.code, item.declared_by.owner) == ("conform", "declared", "Li")
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("items: {'dengbao:9.9': {status: not_applicable, owner: a, reason: long enough, date: 2026-01-01}}", "dengbao:9.9: no such item"),
-    ("items: {'dengbao:8.1.6.1': {status: manual, owner: a, reason: long enough, date: 2026-01-01}}", "carry a verdict"),
-    ("items: {'dengbao:8.1.6.1': {status: not_applicable, reason: long enough, date: 2026-01-01}}", "owner"),
-    ("waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2026-01-01}]", "until"),
-    ("wavers: []", "wavers"),
-])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "items: {'dengbao:9.9': {status: not_applicable, owner: a, reason: long enough, date: 2026-01-01}}",
+            "dengbao:9.9: no such item",
+        ),
+        (
+            "items: {'dengbao:8.1.6.1': {status: manual, owner: a, reason: long enough, date: 2026-01-01}}",
+            "carry a verdict",
+        ),
+        ("items: {'dengbao:8.1.6.1': {status: not_applicable, reason: long enough, date: 2026-01-01}}", "owner"),
+        ("waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2026-01-01}]", "until"),
+        ("wavers: []", "wavers"),
+    ],
+)
 def test_a_faulty_controls_yaml_is_refused(text, says, tmp_path):
     with pytest.raises(DeclaredError, match=says):
         judged([], ITEM, tmp_path, text)
@@ -130,7 +153,10 @@ def test_a_faulty_controls_yaml_is_refused(text, says, tmp_path):
 def test_no_rate_while_anything_is_not_tested(tmp_path):
     _, _, items = judged(everywhere(ITEM), ITEM, tmp_path)
     assert conformity_rate(items) is None
-    done = [one.model_copy(update={"verdict": Verdict.CONFORM if number else Verdict.PARTIAL}) for number, one in enumerate(items[:4])]
+    done = [
+        one.model_copy(update={"verdict": Verdict.CONFORM if number else Verdict.PARTIAL})
+        for number, one in enumerate(items[:4])
+    ]
     assert conformity_rate(done) == 0.75
 
 

@@ -102,7 +102,9 @@ def names_in(text: str) -> set[str]:
     """Return the variables that a Jinja text takes from outside (jinja2.meta misses some behind an `if`)."""
     tree = ENVIRONMENT.parse(text)
     names = list(tree.find_all(jinja2.nodes.Name))
-    own = {name.name for name in names if name.ctx != "load"} | {macro.name for macro in tree.find_all(jinja2.nodes.Macro)}
+    own = {name.name for name in names if name.ctx != "load"} | {
+        macro.name for macro in tree.find_all(jinja2.nodes.Macro)
+    }
     return {name.name for name in names} - own
 
 
