@@ -36,7 +36,8 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # Tryton's pool has 
             )
         )
     else:
-        accounts.write(users, {"active": True, "password": ARGUMENTS["password"]})
+        group = objects.get("ir.model.data").get_id("party", "group_party_admin")
+        accounts.write(users, {"active": True, "password": ARGUMENTS["password"], "groups": [("add", [group])]})
         if do in ("own", "aged"):
             accounts.write(users, {"password_temporary": False, "password_until": past if do == "aged" else None})
         elif do == "expired":

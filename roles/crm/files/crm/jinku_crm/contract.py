@@ -189,12 +189,15 @@ def _party(objects: Any, code: str) -> Any:
 
 
 def _records(objects: Any, name: str, domain: list[Any]) -> list[dict[str, Any]]:
-    """Stored, readable fields of what the domain finds; binary contents left out."""
+    """Stored, readable fields of what the domain finds, inactive records too; binary contents left out."""
+    from trytond.transaction import inactive_records
+
     model = objects.get(name)
     plain = ("binary", "one2many", "many2many", "one2one")
     fields = model._fields.items()
     wanted = [key for key, field in fields if field._type not in plain and not hasattr(field, "getter")]  # noqa: SLF001  Tryton's
-    return [dict(row) for row in model.read([record.id for record in model.search(domain)], wanted)]
+    with inactive_records():
+        return [dict(row) for row in model.read([record.id for record in model.search(domain)], wanted)]
 
 
 def _file_ids(objects: Any) -> Iterator[set[str]]:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How people get into the CRM, through the edge, with an account of the test's own. Runs with ``-m fault``."""
+"""How people get into the CRM, and what it forgets of them: through the edge, with an account of the test's own. ``-m fault``."""
 
 from __future__ import annotations
 
 import http.client
+import json
 import secrets
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crm_client import Crm, CrmError, Door, RefusedError
@@ -68,6 +70,22 @@ def account(topology: Topology, places: Places, login: str, password: str) -> It
 
     yield become
     become("retire")
+
+
+@pytest.fixture
+def verb(topology: Topology, places: Places) -> Callable[..., dict[str, Any]]:
+    """``verb("export", "7")``: what a verb of the CRM's contract answers."""
+    node = topology.nodes_of("crm")[0].name
+
+    def ask(*words: str) -> dict[str, Any]:
+        command = ["ssh", "-F", str(places.ssh_config), node, "sudo", "jinku-crm", *words]
+        done = subprocess.run(command, text=True, capture_output=True, timeout=120, check=False)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert answer["schema"] == f"jinku/crm-{words[0]}/1"
+        assert ("error" in answer) == (done.returncode != 0)
+        return answer
+
+    return ask
 
 
 def asked(crm: Crm, login: str, password: str, **answers: str) -> str:
@@ -160,3 +178,43 @@ def test_a_rotation_of_the_database_password_goes_unnoticed(
         user.join()
     assert len(outcomes) > 50
     assert not any(outcomes), [outcome for outcome in outcomes if outcome]
+
+
+def test_what_is_kept_of_a_person_is_exported_and_erased(
+    crm: Crm, account: Account, login: str, password: str, verb: Callable[..., dict[str, Any]]
+) -> None:
+    account("own")
+    crm.login(login, password)
+    context = crm.call("model.res.user.get_preferences", True, {})
+    telephone = {"type": "other", "value": "+86 10 5550 0199"}
+    values = {
+        "name": "测试客户",
+        "addresses": [["create", [{"city": "北京"}]]],
+        "contact_mechanisms": [["create", [telephone]]],
+    }
+    (party,) = crm.call("model.party.party.create", [values], context)
+    content = secrets.token_bytes(100_000)
+    attachment = {"name": "合同.pdf", "type": "data", "resource": f"party.party,{party}", "data": content}
+    crm.call("model.ir.attachment.create", [attachment], context)
+    (record,) = crm.call("model.party.party.read", [party], ["code"], context)
+    code = record["code"]
+
+    kept = verb("export", code)
+    assert kept["party"]["name"] == values["name"]
+    assert kept["records"]["party.contact_mechanism"][0]["value"] == telephone["value"]
+    assert [(file["name"], file["bytes"]) for file in kept["attachments"]] == [("合同.pdf", len(content))]
+    assert "active" in verb("erase", code)["error"], "who is still a customer is not erased"
+
+    crm.call("model.party.party.write", [party], {"active": False}, context)
+    assert verb("erase", code)["deleted"] == 1
+    left = verb("export", code)
+    assert not left["party"]["name"]
+    assert not left["attachments"]
+    assert telephone["value"] not in json.dumps(left)
+
+
+def test_the_contract_s_read_only_verbs_answer(verb: Callable[..., dict[str, Any]]) -> None:
+    assert verb("health")["database"] is True
+    assert "admin" in {user["login"] for user in verb("users")["users"]}
+    assert verb("attachments")["deleted"] == 0
+    assert verb("export", "no-such-code")["error"]
