@@ -69,6 +69,7 @@ class Role:
             "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote"),
             "ANSIBLE_CALLBACK_PLUGINS": str(self.folder),
             "RESULTS": str(self.folder / "results.json"),
+            "JINKU_CHANGED": str(self.folder / "noted/changed"),
         }
         (self.folder / "results.py").write_text(RESULTS)
         command = [
@@ -144,6 +145,25 @@ def test_a_second_run_changes_nothing_and_check_mode_only_tells(role: Role) -> N
     assert Path(path).read_text() == "by hand\n"
     Path(f"{role.target}/d").chmod(0o700)
     assert role.run()["paths_changed"] == [path, f"{role.target}/d"]
+
+
+def test_what_an_unfinished_run_changed_is_told_again(role: Role) -> None:
+    """Its handlers were lost: a service would keep its old settings for ever, and every later run would say ok."""
+    noted = role.folder / "noted/changed"
+    noted.parent.mkdir()
+    path, purged = f"{role.target}/a.conf", f"{role.target}/d"
+    role.put(f"files{path}", "new\n")
+    role.manifest({"path": path, "mode": "0644"}, {"path": purged, "state": "directory", "mode": "0750", "purge": True})
+    Path(purged).mkdir(0o750)
+    Path(purged, "foreign").touch()
+    changed = [path, f"{purged}/foreign"]
+    assert role.run()["paths_changed"] == changed
+    noted.write_text(noted.read_text() + "/of/another/role\n")
+    again = role.run("--check", "--diff")
+    assert (again["changed"], again["paths_changed"]) == (True, changed)
+    assert role.run()["paths_changed"] == changed
+    noted.unlink()  # as hardening/integrity does at the end of a run
+    assert role.run()["changed"] is False
 
 
 def test_a_refused_file_changes_nothing_at_all(role: Role) -> None:

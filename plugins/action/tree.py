@@ -23,7 +23,8 @@ The role keeps a `manifest.yml`, a list of entries, and the files themselves und
 
 Values may be Jinja expressions. Task arguments: `manifest` (default manifest.yml), and `validate` for the whole tree: with %s it
 judges the staged copy of the tree, without it the files in their places, which are put back when it refuses them.
-Returned: changed, paths_changed (list of paths), diff. Secrets are not shipped this way: contents show in diffs.
+Returned: changed, paths_changed (list of paths), diff. What a run changed that did not come to its end is told as changed
+once more, so that its handlers run after all. Secrets are not shipped this way: contents show in diffs.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ author: [Jinku]
 """
 
 
-CHANGED = "/var/lib/jinku/changed"
+#: What runs have changed since hardening/integrity last settled, a path a line; JINKU_CHANGED is for tests.
+CHANGED = os.environ.get("JINKU_CHANGED", "/var/lib/jinku/changed")
 
 
 class RefusedError(Exception):
@@ -266,11 +267,29 @@ def apply(module: AnsibleModule, changes: list[Change]) -> None:
             shutil.rmtree(change.path)
 
 
-def mark() -> None:
-    """Leave word that Jinku itself changed the host, where hardening/integrity (whose folder it is) watches it."""
-    if os.path.isdir(os.path.dirname(CHANGED)):
-        with open(CHANGED, "a", encoding="utf-8"):
-            pass
+def mark(paths: list[str]) -> bool:
+    """Leave word of what Jinku itself changes on the host, where hardening/integrity looks; False without its folder."""
+    if not os.path.isdir(os.path.dirname(CHANGED)):
+        return False
+    with open(CHANGED, "a", encoding="utf-8") as stream:
+        stream.writelines(f"{path}\n" for path in paths)
+    return True
+
+
+def unsettled(entries: list[dict[str, Any]]) -> list[str]:
+    """Return the paths of this tree that an earlier run changed without coming to its end.
+
+    A run that fails or is killed loses its handlers: the files are new, and the service still has the old ones. Whoever
+    tells them as changed again has the handlers run. The last role of a whole run, hardening/integrity, empties the list.
+    """
+    try:
+        with open(CHANGED, encoding="utf-8") as stream:
+            noted = list(dict.fromkeys(line.rstrip("\n") for line in stream))
+    except OSError:
+        return []
+    own = {entry["path"] for entry in entries}
+    purged = tuple(entry["path"] + "/" for entry in entries if entry.get("purge"))
+    return [path for path in noted if path in own or path.startswith(purged)]
 
 
 class TreeModule(AnsibleModule):
@@ -285,16 +304,21 @@ def main() -> None:
     spec = {"entries": {"type": "list", "elements": "dict", "required": True}, "validate": {"type": "str"}}
     module = TreeModule(argument_spec=spec, supports_check_mode=True)
     entries = module.params["entries"]
+    earlier = unsettled(entries)
     try:
         changes = changes_for(entries, module.check_mode)
         if changes:
             stage(module, entries, changes)
         if changes and not module.check_mode:
+            paths = [change.path for change in changes]
+            noted = mark(paths)  # before: a run that is killed in between must not go unnoticed
             apply(module, changes)
-            mark()
+            if not noted:
+                mark(paths)
     except (OSError, RefusedError) as error:
         module.fail_json(msg=str(error))
-    result: dict[str, Any] = {"changed": bool(changes), "paths_changed": [change.path for change in changes]}
+    told = list(dict.fromkeys([change.path for change in changes] + earlier))
+    result: dict[str, Any] = {"changed": bool(told), "paths_changed": told}
     if module._diff:
         result["diff"] = [shown for change in changes for shown in change.diff()]
     module.exit_json(**result)
