@@ -76,9 +76,21 @@ class Strangers:
             self._in_zone(site, zone)
         self._outside()
         for stranger in self.all.values():
-            self._listeners.append(subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{stranger.netns}", sys.executable, "-I", str(LISTEN), *map(str, self._ports)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            self._listeners.append(
+                subprocess.Popen(
+                    [
+                        "nsenter",
+                        f"--net=/run/netns/{stranger.netns}",
+                        sys.executable,
+                        "-I",
+                        str(LISTEN),
+                        *map(str, self._ports),
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
         for listener in self._listeners:
             assert listener.stdout is not None
             assert listener.stdout.readline() == "ready\n", "a probe's listener did not start"
@@ -101,8 +113,13 @@ class Strangers:
     def _in_zone(self, site: str, zone: str) -> None:
         networks = self._topology.zones[site, zone]  # type: ignore[index]
         other = self._topology.zones[site, "facility" if zone != "facility" else "app"]
-        stranger = Stranger(f"{site}-{zone}", f"{self._prefix()}{site}-{zone}", networks.network[-3],
-                            networks.network6[0xFFFE] if networks.network6 else None, other.network[-3])
+        stranger = Stranger(
+            f"{site}-{zone}",
+            f"{self._prefix()}{site}-{zone}",
+            networks.network[-3],
+            networks.network6[0xFFFE] if networks.network6 else None,
+            other.network[-3],
+        )
         addresses = [f"{stranger.address}/{networks.network.prefixlen}", f"{stranger.foreign}/32"]
         routes = [f"default via {networks.gateway}"]
         if networks.network6:
@@ -122,17 +139,27 @@ class Strangers:
         addresses = [f"{stranger.address}/{wan.prefixlen}", f"{stranger.address6}/{wan6.prefixlen}"]
         self._plug(stranger, f"jinku-{env.name}.OUTSIDE", "wan", "p.outside", addresses, routes)
 
-    def _plug(self, stranger: Stranger, switch: str, bridge: str, port: str, addresses: list[str], routes: list[str]) -> None:
+    def _plug(
+        self, stranger: Stranger, switch: str, bridge: str, port: str, addresses: list[str], routes: list[str]
+    ) -> None:
         """A namespace with one leg in ``bridge``; it takes no router's advice and answers no other address."""
         self.all[stranger.key] = stranger
         subprocess.run(["ip", "netns", "add", stranger.netns], check=True)
-        own = ["link set lo up", "link set eth0 up",
-               *(f"addr add {one} dev eth0{' nodad' if ':' in one else ''}" for one in addresses),
-               *(f"route add {route} dev eth0" for route in routes)]
+        own = [
+            "link set lo up",
+            "link set eth0 up",
+            *(f"addr add {one} dev eth0{' nodad' if ':' in one else ''}" for one in addresses),
+            *(f"route add {route} dev eth0" for route in routes),
+        ]
         for netns, lines in (
             # Always the same hardware address: neighbours remember the one of the last session for a while.
-            (switch, [f"link add name {port} type veth peer name eth0 address {_hardware(stranger.netns)} netns {stranger.netns}",
-                      f"link set dev {port} master {bridge} up"]),
+            (
+                switch,
+                [
+                    f"link add name {port} type veth peer name eth0 address {_hardware(stranger.netns)} netns {stranger.netns}",
+                    f"link set dev {port} master {bridge} up",
+                ],
+            ),
             (stranger.netns, own),
         ):
             subprocess.run(["ip", "-n", netns, "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
