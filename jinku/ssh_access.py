@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way in: keys, client configuration and known host keys, so that ``ssh -F <state>/ssh/config NODE`` reaches every node."""
 
+import errno
 import os
+import stat
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,10 +63,18 @@ def ensure_operator_keys(topology: Topology, places: Places) -> dict[str, str]:
 
 
 def _control_path(places: Places) -> str:
-    """Path of the shared connections' sockets; in /tmp when the state folder's path is too long for a socket."""
+    """Path of the shared connections' sockets; in a private folder elsewhere when the state's path is too long for one.
+
+    :raises PermissionError: that folder is somebody else's, who could listen there in the place of our connection.
+    """
     if len(str(places.ssh).encode()) + _SOCKET_NAME <= _LONGEST_SOCKET:
         return f"{places.ssh}/cm-%C"
-    return f"{os.environ.get('XDG_RUNTIME_DIR', '/tmp')}/jinku-{os.getuid()}-%C"  # noqa: S108 - %C cannot be guessed to be useful
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"jinku-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    seen = folder.lstat()
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, "is no private folder of this account", str(folder))
+    return f"{folder}/{places.name}-%C"
 
 
 def _block(node: Node, bastion: Node | None) -> list[str]:

@@ -167,6 +167,20 @@ def test_a_full_disk_is_named_with_its_remedy(lab, monkeypatch, capsys):
     assert "No space left on device; free space" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(13, "Permission denied", "/state"), FileNotFoundError("ansible-playbook: is missing; install it")],
+)
+def test_what_a_person_can_mend_is_no_traceback(lab, monkeypatch, capsys, error):
+    def refuse(_self):
+        raise error
+
+    monkeypatch.setattr("jinku.cli.up.preflight", lambda _env: None)
+    monkeypatch.setattr(Places, "make", refuse)
+    assert run("up", "--env", lab) == ExitCode.PREREQUISITE
+    assert "; " in capsys.readouterr().err
+
+
 def test_an_up_that_was_interrupted_is_not_noted_as_a_success(lab, monkeypatch, capsys):
     def interrupted(*_words):
         raise KeyboardInterrupt

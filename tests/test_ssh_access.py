@@ -2,6 +2,8 @@
 """The way in: keys, configuration, known hosts; and what `status` makes of hosts that do not answer."""
 
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -58,11 +60,20 @@ def test_keys_are_made_once_and_readable_by_their_owner_only(places, topology):
     assert set(ssh_access.ensure_operator_keys(topology, places)) == {"li-na", "wang-fang", "zhang-wei"}
 
 
-def test_sockets_fit_into_the_kernels_limit(monkeypatch, tmp_path, topology):
+def test_sockets_fit_into_the_kernels_limit_and_nobody_else_can_make_them(monkeypatch, tmp_path, topology):
     monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / ("long" * 30)))
-    places = Places("lab")
-    ssh_access.write(topology, places, {})
-    assert len(effective(places, "db1")["controlpath"]) + 17 <= 107
+    with tempfile.TemporaryDirectory() as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        places = Places("lab")
+        ssh_access.write(topology, places, {})
+        path = effective(places, "db1")["controlpath"]
+        assert len(path) + 17 <= 107
+        folder = Path(path).parent
+        assert folder.stat().st_mode & 0o777 == 0o700
+        folder.rmdir()
+        folder.symlink_to(tmp_path)
+        with pytest.raises(PermissionError):
+            ssh_access.write(topology, places, {})
 
 
 def test_a_host_that_does_not_answer_is_told_and_does_not_hide_the_others(places, topology):

@@ -6,6 +6,7 @@ operators' own way in has been tried, and is then revoked and removed.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,31 @@ NOWHERE = "192.0.2.1/32"
 _HOUR = 3600
 
 
-def _keep(path: Path, text: str) -> None:
+_ROOM = 1 << 16  # bytes for one file of shares, encrypted ones included
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.draft")
+
+
+def _reserve(path: Path) -> None:
+    """Take the room on the disk that :func:`_keep` will need. :raises OSError: there is none."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(0o600)
-    path.write_text(text)
+    descriptor = os.open(_draft(path), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _ROOM)
+    finally:
+        os.close(descriptor)
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write whole or not at all, into the room that was reserved: what is written here is told once only."""
+    with _draft(path).open("r+b") as stream:
+        stream.write(text.encode())
+        stream.truncate()
+        stream.flush()
+        os.fsync(stream.fileno())
+    _draft(path).rename(path)
 
 
 def _shares(fleet: Fleet) -> dict[str, Any]:
@@ -52,12 +74,15 @@ def _initialise(fleet: Fleet, door: Door, folder: Path) -> None:
     wanted = {f"{prefix}_shares": split["shares"], f"{prefix}_threshold": split["threshold"]}
     if "pgp_keys" in split:
         wanted["recovery_pgp_keys" if prefix == "recovery" else "pgp_keys"] = split["pgp_keys"]
+    for name in ("recovery.json", "root-token"):
+        _reserve(folder / name)  # a full disk is met before the only moment at which the shares can be had
     answer = client.adapter.put("/v1/sys/init", json=wanted)
     shares = answer.get("recovery_keys_base64") or answer["keys_base64"]
     kept = {"schema": "jinku/recovery/1", "sort": prefix, "threshold": split["threshold"], "shares": shares}
     kept["encrypted"] = "pgp_keys" in split
-    _keep(folder / "root-token", answer["root_token"])
+    # The shares first: with them a lost root token is made anew, without them nothing is.
     _keep(folder / "recovery.json", json.dumps(kept, indent=1) + "\n")
+    _keep(folder / "root-token", answer["root_token"])
     if prefix == "secret" and not kept["encrypted"]:
         for share in shares[: split["threshold"]]:
             client.adapter.put("/v1/sys/unseal", json={"key": share})

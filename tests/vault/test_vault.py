@@ -2,7 +2,9 @@
 """The vault's set-up against a real OpenBao: initialised once, the root token gone, policies that say what they mean."""
 
 import base64
+import errno
 import json
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,19 @@ from jinku.pki import Authority
 from jinku.vault import VaultError, check_expectations, configure, initialisation, initialise, manager, operator
 
 pytestmark = pytest.mark.openbao
+
+
+def test_a_full_disk_is_met_before_the_shares_are_made(vault: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told once: without room for them the vault must stay as it is."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(OSError, match="No space left"):
+            initialise(vault.fleet, vault.door)
+    assert not vault.door.health()["initialized"]
 
 
 def test_a_run_killed_before_the_end_is_finished_by_the_next(vault: World, monkeypatch: pytest.MonkeyPatch) -> None:
