@@ -24,8 +24,10 @@ def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str
     :raises AssertionError: it failed.
     """
     words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in arguments)
-    runner = f"runuser -u {user} -- " if user else ""
-    result = host.run(f": compliance_tests/asked/{script}; {runner}python3 - {words}", given=_script(script), timeout=timeout)
+    runner = f"runuser -u {user} -G jinku-tls -- " if user else ""
+    result = host.run(
+        f": compliance_tests/asked/{script}; {runner}python3 - {words}", given=_script(script), timeout=timeout
+    )
     assert result.rc == 0, f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}"
     return str(result.stdout)
 
@@ -45,8 +47,11 @@ def ssh_attempt(fleet: Fleet, places: Places, node: str, user: str, *options: st
     """
     words = " ".join(f"-o {option}" for option in options or ("PubkeyAuthentication=no",))
     result = fleet.host(CONTROLLER).run(
-        f"ssh -v -F {places.ssh_config} -o ControlPath=none -o BatchMode=yes -o ConnectTimeout=5 {words} -l {user} {node} true")
-    offered = [line.rpartition(":")[2] for line in result.stderr.splitlines() if "Authentications that can continue" in line]
+        f"ssh -v -F {places.ssh_config} -o ControlPath=none -o BatchMode=yes -o ConnectTimeout=5 {words} -l {user} {node} true"
+    )
+    offered = [
+        line.rpartition(":")[2] for line in result.stderr.splitlines() if "Authentications that can continue" in line
+    ]
     return result.rc, {method.strip() for line in offered for method in line.split(",")}, str(result.stderr)
 
 

@@ -9,7 +9,18 @@ from asking import ask, pam_tries, ssh_attempt, sshd_setting
 from jinku.evidence.sabotage import Sabotage
 
 # Weak by today's measure: broken or short hashes, CBC, small or NIST-less-than-256 groups (RFC 9142, BSI TR-02102-4).
-WEAK = ("sha1", "md5", "-cbc", "3des", "arcfour", "umac-64", "group1-", "group14-sha1", "group-exchange-sha1", "ssh-dss")
+WEAK = (
+    "sha1",
+    "md5",
+    "-cbc",
+    "3des",
+    "arcfour",
+    "umac-64",
+    "group1-",
+    "group14-sha1",
+    "group-exchange-sha1",
+    "ssh-dss",
+)
 # The clause sets no number of tries; assessors expect five at most.
 TRIES = 5
 # The clause sets no time; assessors expect idle sessions to end within 30 minutes.
@@ -24,20 +35,23 @@ def people(topology):
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_sshd_takes_no_password_from_anybody(host, topology):
-    """sshd takes a password from nobody, also not within a Match block: what is left is cryptographic.
+    """Sshd takes a password from nobody, also not within a Match block: what is left is cryptographic.
 
     zh: sshd 对任何账户（含 Match 块）均不接受口令，仅余密码技术鉴别。
     """
     for user in ("", "root", "automation", "nobody", *people(topology)):
         setting = sshd_setting(host, user)
         assert setting["passwordauthentication"] == "no", f"a password is taken from {user or 'anybody'}"
-        assert setting["kbdinteractiveauthentication"] == "no", f"keyboard-interactive is taken from {user or 'anybody'}"
+        assert setting["kbdinteractiveauthentication"] == "no", (
+            f"keyboard-interactive is taken from {user or 'anybody'}"
+        )
         assert setting["permitemptypasswords"] == "no"
 
 
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_a_password_alone_opens_no_ssh_session(fleet, places, subject):
     """Who comes without a key is offered nothing but the key; a password typed over SSH would bypass it.
 
@@ -79,6 +93,7 @@ def test_remote_management_uses_strong_cryptography_only(host):
 @pytest.mark.control("dengbao:8.1.4.1.c", "dengbao:8.1.5.4.b", "iso27001:A.8.24")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_an_eavesdropper_friendly_session_is_refused(fleet, places, subject):
     """A client that offers only a weak cipher, key exchange or MAC gets no session.
 
@@ -113,14 +128,20 @@ def test_every_login_name_is_one_person(host):
 @pytest.mark.control("dengbao:8.1.4.1.a", "iso27001:A.5.17")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_weak_passwords_are_refused(host):
     """The host's own password check refuses simple passwords and takes a strong one.
 
     zh: 主机口令策略拒绝弱口令，接受强口令。
     """
     weak = ("abc123", "12345678", "Password1!", "li-na-2026", "qwertyuiop")
-    score = {word: int(number) for number, word in (
-        line.split(maxsplit=1) for line in ask(host, "password_quality.py", "li-na", *weak, "vK7#tulmQe-92xd").splitlines())}
+    score = {
+        word: int(number)
+        for number, word in (
+            line.split(maxsplit=1)
+            for line in ask(host, "password_quality.py", "li-na", *weak, "vK7#tulmQe-92xd").splitlines()
+        )
+    }
     taken = [word for word in weak if score[word] >= 0]
     assert not taken, f"taken: {', '.join(taken)}"
     assert score["vK7#tulmQe-92xd"] >= 0, "not even a strong password is taken, so the check proves nothing"
@@ -163,39 +184,47 @@ def test_guessing_locks_the_account(host):
 
 SABOTAGE = (
     Sabotage(
-        "sshd takes passwords", on="host",
+        "sshd takes passwords",
+        on="host",
         breaks="printf 'PasswordAuthentication yes\\nKbdInteractiveAuthentication yes\\nAuthenticationMethods any\\n'"
-               " > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
+        " > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         mends="rm -f /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         kills=("test_sshd_takes_no_password_from_anybody", "test_a_password_alone_opens_no_ssh_session"),
     ),
     Sabotage(
-        "sshd takes passwords from one address, in a Match block", on="host",
+        "sshd takes passwords from one address, in a Match block",
+        on="host",
         breaks="printf 'Match User nobody\\n  PasswordAuthentication yes\\n' > /etc/ssh/sshd_config.d/99-sabotage.conf"
-               " && systemctl reload ssh",
+        " && systemctl reload ssh",
         mends="rm -f /etc/ssh/sshd_config.d/99-sabotage.conf && systemctl reload ssh",
         kills=("test_sshd_takes_no_password_from_anybody",),
     ),
     Sabotage(
-        "sshd takes weak algorithms", on="host",
+        "sshd takes weak algorithms",
+        on="host",
         breaks="printf 'Ciphers +aes128-cbc\\n' > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         mends="rm -f /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
-        kills=("test_remote_management_uses_strong_cryptography_only", "test_an_eavesdropper_friendly_session_is_refused"),
+        kills=(
+            "test_remote_management_uses_strong_cryptography_only",
+            "test_an_eavesdropper_friendly_session_is_refused",
+        ),
     ),
     Sabotage(
-        "an account without password, and a weak password policy", on="host",
+        "an account without password, and a weak password policy",
+        on="host",
         breaks="cp -a /etc/security/pwquality.conf /run/sabotage.pwquality && echo 'minlen = 4\nminclass = 0\ndictcheck = 0\n"
-               "usercheck = 0\nmaxsequence = 0\nmaxrepeat = 0' > /etc/security/pwquality.conf"
-               " && useradd -M sabotage && passwd -qd sabotage",
+        "usercheck = 0\nmaxsequence = 0\nmaxrepeat = 0' > /etc/security/pwquality.conf"
+        " && useradd -M sabotage && passwd -qd sabotage",
         mends="userdel sabotage; cp -a /run/sabotage.pwquality /etc/security/pwquality.conf && rm /run/sabotage.pwquality",
         kills=("test_every_login_name_is_one_person", "test_weak_passwords_are_refused"),
     ),
     Sabotage(
-        "no lock-out and no idle limit", on="host",
+        "no lock-out and no idle limit",
+        on="host",
         breaks="cp -a /etc/security/faillock.conf /run/sabotage.faillock && echo 'deny = 100' > /etc/security/faillock.conf"
-               " && mv /etc/profile.d/jinku.sh /run/sabotage.profile",
+        " && mv /etc/profile.d/jinku.sh /run/sabotage.profile",
         mends="cp -a /run/sabotage.faillock /etc/security/faillock.conf && mv /run/sabotage.profile /etc/profile.d/jinku.sh"
-              " && rm /run/sabotage.faillock && faillock --user nobody --reset",
+        " && rm /run/sabotage.faillock && faillock --user nobody --reset",
         kills=("test_guessing_locks_the_account", "test_idle_sessions_end"),
     ),
 )

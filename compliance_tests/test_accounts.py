@@ -7,9 +7,26 @@ from asking import pam_tries, ssh_attempt, sshd_setting
 from jinku.evidence.sabotage import Sabotage
 
 # Names that images and products ship, and passwords that come with them.
-DEFAULT_NAMES = ("admin", "administrator", "debian", "ubuntu", "test", "guest", "vagrant", "pi", "user", "oracle", "tryton-admin")
+DEFAULT_NAMES = (
+    "admin",
+    "administrator",
+    "debian",
+    "ubuntu",
+    "test",
+    "guest",
+    "vagrant",
+    "pi",
+    "user",
+    "oracle",
+    "tryton-admin",
+)
 DEFAULT_PASSWORDS = ("root", "toor", "admin", "123456", "password", "changeme")
 AUTOMATION = "automation"
+FORBIDDEN = """/usr/bin/id
+/usr/sbin/useradd sabotage
+/usr/bin/systemctl stop rsyslog.service
+/usr/bin/journalctl --vacuum-time=1s
+/usr/bin/rm -rf /var/log/journal"""
 
 
 def expected_people(topology):
@@ -18,12 +35,15 @@ def expected_people(topology):
 
 def accounts_with_shell(host):
     """Names of accounts whose shell really opens a session: it is run, not looked up in a list."""
-    found = []
-    for line in host.check_output("getent passwd").splitlines():
-        name, shell = line.split(":")[0], line.split(":")[6]
-        if host.run("%s -c 'echo opened'", shell or "/bin/sh").stdout.strip() == "opened":
-            found.append(name)
-    return found
+    return host.check_output(
+        "getent passwd | while IFS=: read -r name _ _ _ _ _ shell; do"
+        " test \"$(${shell:-/bin/sh} -c 'echo opened' </dev/null 2>/dev/null)\" = opened && echo $name; done; true"
+    ).split()
+
+
+def present(host, names):
+    """Those of ``names`` that are accounts."""
+    return host.check_output(f"for one in {' '.join(names)}; do getent passwd $one | cut -d: -f1; done").split()
 
 
 @pytest.mark.control("dengbao:8.1.4.2.b", "iso27001:A.8.2")
@@ -36,7 +56,7 @@ def test_default_accounts_are_locked(host):
     """
     assert host.check_output("passwd -S root").split()[1] in ("L", "LK"), "root has a password"
     assert sshd_setting(host, "root")["permitrootlogin"] == "no", "sshd lets root in"
-    there = [name for name in DEFAULT_NAMES if host.user(name).exists]
+    there = present(host, DEFAULT_NAMES)
     assert not there, f"default accounts: {', '.join(there)}"
     open_ones = [line.split(":")[0] for line in host.check_output("awk -F: '$2 !~ /^[!*]/' /etc/shadow").splitlines()]
     assert not open_ones, f"accounts with a password: {', '.join(open_ones)}"
@@ -50,7 +70,7 @@ def test_default_passwords_open_nothing(host, fleet, places, subject):
 
     zh: 默认口令扫描全部失败；即使持有自动化密钥也不能以 root 登录。
     """
-    names = ["root", *(name for name in DEFAULT_NAMES if host.user(name).exists)]
+    names = ["root", *present(host, DEFAULT_NAMES)]
     for name in names:
         try:
             tries = pam_tries(host, "login" if name == "root" else "sshd", name, [*DEFAULT_PASSWORDS[:3], name])
@@ -83,6 +103,7 @@ def test_only_declared_people_have_accounts(host, topology):
 @pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_nobody_else_gets_a_shell(host, topology):
     """Each account's shell is started: only root's, the automation's and the declared people's opens a session.
 
@@ -90,9 +111,13 @@ def test_nobody_else_gets_a_shell(host, topology):
     """
     extra = set(accounts_with_shell(host)) - {"root", "sync", AUTOMATION, *expected_people(topology)}
     # A service's account may need a shell for its own unit, but then nobody can log in to it: no key, no password.
-    locked = {name for name in extra if host.run("passwd -S %s", name).stdout.split()[1:2] in (["L"], ["LK"])
-              and not host.file(f"/etc/ssh/authorized_keys.d/{name}").exists
-              and int(host.check_output("id -u %s", name)) < 1000}
+    locked = {
+        name
+        for name in extra
+        if host.run("passwd -S %s", name).stdout.split()[1:2] in (["L"], ["LK"])
+        and not host.file(f"/etc/ssh/authorized_keys.d/{name}").exists
+        and int(host.check_output("id -u %s", name)) < 1000
+    }
     assert extra == locked, f"open to others: {', '.join(sorted(extra - locked))}"
 
 
@@ -108,16 +133,23 @@ def test_duties_are_separate(host, topology):
         groups = set(host.check_output("id -nG %s", name).split())
         duties = {group.removeprefix("jinku-") for group in groups & {"jinku-system", "jinku-audit", "jinku-security"}}
         assert duties == {duty}, f"{name} holds {', '.join(sorted(duties)) or 'no duty'} instead of {duty}"
-        assert not groups & {"sudo", "root", "shadow", "disk", "docker", "lxd"}, f"{name} is in a group that is as good as root"
+        assert not groups & {"sudo", "root", "shadow", "disk", "docker", "lxd"}, (
+            f"{name} is in a group that is as good as root"
+        )
         allowed = host.check_output("sudo -l -U %s", name)
-        commands = [word.strip() for line in allowed.splitlines() if line.strip().startswith("(")
-                    for word in line.partition(")")[2].replace("NOPASSWD:", "").split(",")]
+        commands = [
+            word.strip()
+            for line in allowed.splitlines()
+            if line.strip().startswith("(")
+            for word in line.partition(")")[2].replace("NOPASSWD:", "").split(",")
+        ]
         assert duty == "system" or "ALL" not in commands, f"{name} ({duty}) may run any command"
 
 
 @pytest.mark.control("dengbao:8.1.4.2.d", "iso27001:A.5.3")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_auditors_and_security_administrators_change_nothing_else(host, topology):
     """Tried as each of them: no root shell, no account, no service, no log; the auditor reads the log.
 
@@ -126,13 +158,13 @@ def test_auditors_and_security_administrators_change_nothing_else(host, topology
     for name, duty in expected_people(topology).items():
         if duty == "system":
             continue
-        for forbidden in ("/usr/bin/id", "/usr/sbin/useradd sabotage", "/usr/bin/systemctl stop rsyslog.service",
-                          "/usr/bin/journalctl --vacuum-time=1s", "/usr/bin/rm -rf /var/log/journal"):
-            # sudo -l COMMAND answers whether it would run, and runs nothing.
-            asked = host.run(f"runuser -u {name} -- sudo -n -l {forbidden}")
-            assert asked.rc != 0, f"{name} ({duty}) may run {forbidden}"
-        assert host.run("runuser -u %s -- sudo -n /usr/bin/id", name).rc != 0, f"{name} ({duty}) becomes root"
-        assert host.run("runuser -u %s -- test -w /var/log/journal", name).rc != 0, f"{name} ({duty}) may change the journal"
+        # sudo -l COMMAND answers whether it would run, and runs nothing.
+        may = host.check_output(f"""while read -r deed; do runuser -u {name} -- sudo -n -l $deed >/dev/null 2>&1 && echo "$deed"; done <<'END'
+{FORBIDDEN}
+END
+runuser -u {name} -- sudo -n /usr/bin/id >/dev/null 2>&1 && echo become root
+runuser -u {name} -- test -w /var/log/journal && echo change the journal; true""")
+        assert may == "", f"{name} ({duty}) may {may.splitlines()[0]}"
         reads = host.run("runuser -u %s -- journalctl -q -n 1 --no-pager -o cat _SYSTEMD_UNIT=ssh.service", name)
         seen = reads.rc == 0 and reads.stdout.strip() != ""
         assert seen is (duty == "audit"), f"{name} ({duty}) {'reads' if seen else 'does not read'} the journal"
@@ -140,22 +172,25 @@ def test_auditors_and_security_administrators_change_nothing_else(host, topology
 
 SABOTAGE = (
     Sabotage(
-        "root has a default password, and root may log in", on="host",
+        "root has a default password, and root may log in",
+        on="host",
         breaks="usermod -p '$6$sabotage$TnHUu5jVj66kUnBtJLzqaY4qYc6XuMkbpL4oRZZJPZ89ElozXHf/nevboB1ostMpD2ZBrcBAFKA0TltAQ/14a/'"
-               " root && echo 'PermitRootLogin yes' > /etc/ssh/sshd_config.d/00-sabotage.conf"
-               " && systemctl reload ssh",
+        " root && echo 'PermitRootLogin yes' > /etc/ssh/sshd_config.d/00-sabotage.conf"
+        " && systemctl reload ssh",
         mends="passwd -qdl root; usermod -p '*' root && passwd -ql root; rm /etc/ssh/sshd_config.d/00-sabotage.conf"
-              " && systemctl reload ssh && faillock --user root --reset",
+        " && systemctl reload ssh && faillock --user root --reset",
         kills=("test_default_accounts_are_locked", "test_default_passwords_open_nothing"),
     ),
     Sabotage(
-        "an account that nobody declared", on="host",
+        "an account that nobody declared",
+        on="host",
         breaks="useradd -m -s /bin/bash sabotage && touch /etc/ssh/authorized_keys.d/sabotage",
         mends="userdel -r sabotage 2>/dev/null; rm /etc/ssh/authorized_keys.d/sabotage",
         kills=("test_only_declared_people_have_accounts", "test_nobody_else_gets_a_shell"),
     ),
     Sabotage(
-        "the security administrators may do everything", on="host",
+        "the security administrators may do everything",
+        on="host",
         breaks="echo '%jinku-security ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/zz-sabotage && chmod 440 /etc/sudoers.d/zz-sabotage",
         mends="rm /etc/sudoers.d/zz-sabotage",
         kills=("test_duties_are_separate", "test_auditors_and_security_administrators_change_nothing_else"),

@@ -6,9 +6,9 @@ import secrets
 import time
 
 import pytest
-
 from asking import ask
 from crm_client import Crm, CrmError, Door, RefusedError
+
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import ALIASES, SERVICES
 
@@ -17,6 +17,7 @@ TOKEN = secrets.token_hex(4)
 TRIES = 5
 IDLE_SECONDS = 1800
 SHORTEST_PASSWORD = 8
+CONF = "/etc/jinku/crm/trytond.conf"
 WELL_KNOWN = ("admin", "password", "123456", "12345678", "tryton", "changeme")
 
 
@@ -24,7 +25,12 @@ WELL_KNOWN = ("admin", "password", "123456", "12345678", "tryton", "changeme")
 def attempt(topology, places, subject, observe):
     """``attempt(user, password)``: log in as a browser would; what came of it, on record."""
     edge = topology.nodes_of("edge")[0]
-    door = Door(str(edge.address), f"{ALIASES['edge']}.{topology.env.domain}", places.pki / "root.pem", SERVICES["edge_https"].port)
+    door = Door(
+        str(edge.address),
+        f"{ALIASES['edge']}.{topology.env.domain}",
+        places.pki / "root.pem",
+        SERVICES["edge_https"].port,
+    )
 
     def tried(user, password):
         crm, began = Crm(door, "crm"), time.time()
@@ -37,7 +43,13 @@ def attempt(topology, places, subject, observe):
             said = f"refused: {error.status}"
         except TimeoutError:
             said = "no answer"
-        observe(subject.node, f"JSON-RPC common.db.login({user!r}) through the edge", said, int(said.startswith("refused")), began=began)
+        observe(
+            subject.node,
+            f"JSON-RPC common.db.login({user!r}) through the edge",
+            said,
+            int(said.startswith("refused")),
+            began=began,
+        )
         return said
 
     return tried
@@ -53,11 +65,22 @@ def of_the_crm(host, statement):
     return host.check_output("runuser -u postgres -- psql -XAtq -d crm -c %s", statement).splitlines()
 
 
+SETTINGS = (
+    "password length",
+    "password forbidden",
+    "jinku_login password_max_age",
+    "session max_attempt",
+    "session timeout",
+    "session authentications",
+)
+
+
 def setting(host, section, name):
     """A setting as the application reads it with its own program."""
-    return host.check_output(
-        "runuser -u tryton -- env TRYTOND_CONFIG=/etc/jinku/crm/trytond.conf python3 -c %s",
-        f"from trytond.config import config; print(config.get({section!r}, {name!r}, default=''))")
+    script = "import json, sys; from trytond.config import config; print(json.dumps({one: config.get(*one.split(), default='') for one in sys.argv[1:]}))"
+    wanted = " ".join(f"'{one}'" for one in SETTINGS)
+    told = host.check_output(f'runuser -u tryton -- env TRYTOND_CONFIG={CONF} python3 -c "{script}" {wanted}')
+    return json.loads(told)[f"{section} {name}"]
 
 
 @pytest.mark.control("dengbao:8.1.4.1.a", "iso27001:A.5.17")
@@ -70,7 +93,11 @@ def test_every_user_of_the_crm_is_one_person_with_a_strong_password(host, databa
     """
     twice = of_the_crm(database, "select login from res_user where active group by login having count(*) > 1")
     assert not twice, f"names twice: {twice}"
-    kinds = set(of_the_crm(database, "select distinct split_part(password_hash, '$', 2) from res_user where password_hash is not null"))
+    kinds = set(
+        of_the_crm(
+            database, "select distinct split_part(password_hash, '$', 2) from res_user where password_hash is not null"
+        )
+    )
     assert kinds <= {"argon2", "argon2id", "scrypt", "bcrypt", "pbkdf2-sha512"} | {""}, f"passwords are kept as {kinds}"
     assert int(setting(host, "password", "length") or 0) >= SHORTEST_PASSWORD, "short passwords are taken"
     assert setting(host, "password", "forbidden"), "well-known passwords are taken"
@@ -85,7 +112,10 @@ def test_default_names_and_passwords_open_no_session(attempt, host):
 
     zh: 经边界以常见默认账户登录均被拒绝；以常见口令逐一验证现有用户的口令散列，均不匹配。
     """
-    kept = dict(line.rsplit(maxsplit=1) for line in ask(host, "crm_default_passwords.py", *WELL_KNOWN, user="tryton", timeout=60).splitlines())
+    kept = dict(
+        line.rsplit(maxsplit=1)
+        for line in ask(host, "crm_default_passwords.py", *WELL_KNOWN, user="tryton", timeout=60).splitlines()
+    )
     open_ones = [login for login, word in kept.items() if word != "none"]
     assert not open_ones, f"well-known password: {', '.join(open_ones)}"
     for user, password in (("demo", "demo"), ("root", "root"), (f"nobody-{TOKEN}", "wrong")):
@@ -103,8 +133,11 @@ def test_no_default_password_is_kept(database):
 
     zh: 未自设口令的账户仅有限时临时口令，不能直接使用。
     """
-    lasting = of_the_crm(database, "select login from res_user where active and password_hash is not null and password_temporary"
-                                   " and password_until is null")
+    lasting = of_the_crm(
+        database,
+        "select login from res_user where active and password_hash is not null and password_temporary"
+        " and password_until is null",
+    )
     assert not lasting, f"a password that somebody else chose is good for ever: {lasting}"
 
 
@@ -135,15 +168,30 @@ def test_guessing_is_stopped_and_a_stale_session_is_refused(attempt, topology, p
     # Each failure makes the CRM sleep twice as long as the one before, with a thread of its own: the other failures are
     # written for it, under a name that nobody has, and the running server is asked once more.
     try:
-        of_the_crm(database, "insert into res_user_login_attempt (login, create_date) select"
-                             f" '{name}', current_timestamp at time zone 'UTC' from generate_series(1, {TRIES})")
+        of_the_crm(
+            database,
+            "insert into res_user_login_attempt (login, create_date) select"
+            f" '{name}', current_timestamp at time zone 'UTC' from generate_series(1, {TRIES})",
+        )
         assert attempt(name, "wrong again") == "refused: 429", f"still listening after {TRIES + 1} wrong passwords"
     finally:
         of_the_crm(database, f"delete from res_user_login_attempt where login = '{name}'")
     edge = topology.nodes_of("edge")[0]
-    crm = Crm(Door(str(edge.address), f"{ALIASES['edge']}.{topology.env.domain}", places.pki / "root.pem", SERVICES["edge_https"].port), "crm")
-    stale = crm.send("model.party.party.search", [[], 0, 1, None, {}], {"Authorization": "Session YWRtaW46MTpzdGFsZQ=="})
-    assert stale.status == 401 or "LoginException" in stale.body.decode() or stale.status == 403, f"a made-up session is taken: {stale.status}"
+    crm = Crm(
+        Door(
+            str(edge.address),
+            f"{ALIASES['edge']}.{topology.env.domain}",
+            places.pki / "root.pem",
+            SERVICES["edge_https"].port,
+        ),
+        "crm",
+    )
+    stale = crm.send(
+        "model.party.party.search", [[], 0, 1, None, {}], {"Authorization": "Session YWRtaW46MTpzdGFsZQ=="}
+    )
+    assert stale.status == 401 or "LoginException" in stale.body.decode() or stale.status == 403, (
+        f"a made-up session is taken: {stale.status}"
+    )
 
 
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
@@ -166,10 +214,11 @@ def test_rights_are_given_by_group_and_the_service_is_nobody(host, database):
 
     zh: 按用户组设置模型访问权限；应用进程以无登录权限的专用账户运行。
     """
-    rules = int(of_the_crm(database, "select count(*) from ir_model_access where active and \"group\" is not null")[0])
+    rules = int(of_the_crm(database, 'select count(*) from ir_model_access where active and "group" is not null')[0])
     assert rules > 0, "no access right is given to any group"
     owners = set(host.check_output("ps -o user= -C uwsgi,uwsgi-core,uwsgi_python3 | sort -u; true").split()) or set(
-        host.check_output("systemctl show jinku-crm.service -p User --value").split())
+        host.check_output("systemctl show jinku-crm.service -p User --value").split()
+    )
     assert owners and "root" not in owners, f"the application runs as {owners or 'nobody known'}"
 
 
@@ -182,26 +231,45 @@ def test_nothing_is_answered_without_a_session(topology, places, subject, observ
     zh: 未登录时经边界不能读取任何记录、调用任何方法或列出数据库。
     """
     edge = topology.nodes_of("edge")[0]
-    door = Door(str(edge.address), f"{ALIASES['edge']}.{topology.env.domain}", places.pki / "root.pem", SERVICES["edge_https"].port)
+    door = Door(
+        str(edge.address),
+        f"{ALIASES['edge']}.{topology.env.domain}",
+        places.pki / "root.pem",
+        SERVICES["edge_https"].port,
+    )
     crm = Crm(door, "crm")
-    for method, params in (("model.party.party.search_read", [[], 0, 1, None, ["name"], {}]), ("model.res.user.search", [[], 0, 1, None, {}]),
-                           ("model.ir.model.access.read", [[1], ["model"], {}]), ("common.db.list_lang", [])):
+    for method, params in (
+        ("model.party.party.search_read", [[], 0, 1, None, ["name"], {}]),
+        ("model.res.user.search", [[], 0, 1, None, {}]),
+        ("model.ir.model.access.read", [[1], ["model"], {}]),
+        ("common.db.list_lang", []),
+    ):
         began = time.time()
         answer = crm.send(method, params)
         text = answer.body.decode(errors="replace")[:200]
-        observe(subject.node, f"JSON-RPC {method} without a session", f"HTTP {answer.status} {text}", answer.status, began=began)
+        observe(
+            subject.node,
+            f"JSON-RPC {method} without a session",
+            f"HTTP {answer.status} {text}",
+            answer.status,
+            began=began,
+        )
         given = answer.status == 200 and json.loads(answer.body).get("result")
         assert not given, f"{method} answers without a session: {text}"
 
 
-CONF = "/etc/jinku/crm/trytond.conf"
 SABOTAGE = (
     Sabotage(
-        "the CRM takes any password, any number of times, and never ends a session", on="application",
+        "the CRM takes any password, any number of times, and never ends a session",
+        on="application",
         breaks=f"cp -a {CONF} /run/sabotage.conf && sed -i -e 's/^length = .*/length = 1/' -e 's/^max_attempt = .*/max_attempt = 1000/'"
-               f" -e 's/^timeout = .*/timeout = 864000/' {CONF} && systemctl restart jinku-crm.service",
+        f" -e 's/^timeout = .*/timeout = 864000/' {CONF} && systemctl restart jinku-crm.service",
         mends=f"cp -a /run/sabotage.conf {CONF} && rm /run/sabotage.conf && systemctl restart jinku-crm.service",
-        kills=("test_every_user_of_the_crm_is_one_person_with_a_strong_password", "test_the_crm_limits_tries_and_ends_idle_sessions",
-               "test_guessing_is_stopped_and_a_stale_session_is_refused"), settle=8.0,
+        kills=(
+            "test_every_user_of_the_crm_is_one_person_with_a_strong_password",
+            "test_the_crm_limits_tries_and_ends_idle_sessions",
+            "test_guessing_is_stopped_and_a_stale_session_is_refused",
+        ),
+        settle=8.0,
     ),
 )

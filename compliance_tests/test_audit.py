@@ -5,11 +5,11 @@ import re
 import secrets
 
 import pytest
-
 from asking import sshd_setting, tcp_probe
+from test_database import arrived
+
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
-from test_database import arrived
 
 TOKEN = secrets.token_hex(6)
 # GB/T 22239-2019 8.1.5.4.d with CSL Article 23: six months at least.
@@ -19,25 +19,35 @@ RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 
 def refused_deed(topology):
     """A deed that its doer may not do, and a mark to find it by; sudo refuses and records it."""
-    someone = next(operator.name for operator in topology.env.operators if operator.duty != "system" and operator.state == "present")
+    someone = next(
+        operator.name
+        for operator in topology.env.operators
+        if operator.duty != "system" and operator.state == "present"
+    )
     return someone, f"runuser -u {someone} -- sudo /usr/bin/id -u {TOKEN} </dev/null; true"
 
 
 def prefetch(subject, topology):
     """Done at the start of the session, so that the lines have arrived when they are looked for."""
-    return [refused_deed(topology)[1], f"logger -t jinku-check -p auth.notice seen-{TOKEN}"] if subject.object_class == "host" else []
+    return (
+        [refused_deed(topology)[1], f"logger -t jinku-check -p auth.notice seen-{TOKEN}"]
+        if subject.object_class == "host"
+        else []
+    )
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "iso27001:A.8.15")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_audit_covers_every_user(host, topology):
-    """sshd records each login with the key that was used, sudo each command, and the journal outlives a restart.
+    """Sshd records each login with the key that was used, sudo each command, and the journal outlives a restart.
 
     zh: sshd 记录每次登录所用密钥，sudo 记录每条命令，日志持久保存。
     """
     for user in ("", "root", "automation", *(operator.name for operator in topology.env.operators)):
-        assert sshd_setting(host, user)["loglevel"] in ("VERBOSE", "DEBUG"), f"sshd does not record the key of {user or 'everybody'}"
+        assert sshd_setting(host, user)["loglevel"] in ("VERBOSE", "DEBUG"), (
+            f"sshd does not record the key of {user or 'everybody'}"
+        )
     allowed = host.check_output("sudo -l -U automation")
     assert "!syslog" not in allowed, "sudo does not record"
     current = host.check_output("journalctl --header | awk '/^File path/ {print $3}'").splitlines()
@@ -61,7 +71,9 @@ def test_a_forbidden_deed_is_found_at_the_log_tier(host, subject, topology, flee
     assert subject.node in line.split()[1], "the record does not name the host that it came from"
     assert re.search(rf"sudo(\[\d+\])?:?\s+{who} ", line), "the record does not name the user"
     assert re.search("not allowed|password is required", line), "the record does not say that it was refused"
-    assert arrived(fleet, topology, subject.node, f"seen-{TOKEN}"), "a line written on the host is not found at the log tier"
+    assert arrived(fleet, topology, subject.node, f"seen-{TOKEN}"), (
+        "a line written on the host is not found at the log tier"
+    )
 
 
 @pytest.mark.control("dengbao:8.1.4.3.b", "dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15")
@@ -78,7 +90,9 @@ def test_records_leave_the_host_as_they_are_made(host, topology):
     assert host.service("rsyslog").is_running, "the forwarder does not run"
     peers = {str(address) for node in logs for address in node.addresses}
     open_ones = host.check_output(f"ss -Htnp state established dport = :{SERVICES['log'].port}")
-    assert any(peer in open_ones for peer in peers) and "rsyslogd" in open_ones, "the forwarder is not connected to the log tier"
+    assert any(peer in open_ones for peer in peers) and "rsyslogd" in open_ones, (
+        "the forwarder is not connected to the log tier"
+    )
     record = host.check_output("journalctl -q -n 1 -o json --no-pager --output-fields=_HOSTNAME,_UID,MESSAGE,PRIORITY")
     for field in ("__REALTIME_TIMESTAMP", "_HOSTNAME", "MESSAGE"):
         assert field in record, f"records lack {field}"
@@ -95,11 +109,15 @@ def test_records_cannot_be_changed_by_those_they_speak_of(host, topology, subjec
     for operator in topology.env.operators:
         if operator.duty != "system" and operator.state == "present":
             files = "$(find /var/log/journal -type f) /var/log/journal"
-            tried = host.run(f"for one in {files}; do runuser -u {operator.name} -- test -w $one && echo $one; done; true")
+            tried = host.run(
+                f"for one in {files}; do runuser -u {operator.name} -- test -w $one && echo $one; done; true"
+            )
             assert tried.stdout == "", f"{operator.name} may change {tried.stdout.split()[0]}"
     for log in topology.nodes_of("log"):
-        may_ssh = any(pair.source == subject.node and pair.destination == log.name and pair.id.endswith(">ssh")
-                      for pair in topology.allowed())
+        may_ssh = any(
+            pair.source == subject.node and pair.destination == log.name and pair.id.endswith(">ssh")
+            for pair in topology.allowed()
+        )
         if log.name != subject.node:
             mine = fleet.host(log.name).check_output(f"stat -c '%U %a' /var/log/remote/{subject.node}")
             assert mine.startswith("root 7") and mine.endswith("0"), f"the copy's folder is {mine}"
@@ -109,7 +127,9 @@ def test_records_cannot_be_changed_by_those_they_speak_of(host, topology, subjec
 
 def retention(host):
     """Command line that deletes old records, as systemd would run it."""
-    return re.search(r"argv\[\]=([^;]+) ;", host.check_output("systemctl show jinku-log-retention.service -p ExecStart"))[1].strip()
+    return re.search(
+        r"argv\[\]=([^;]+) ;", host.check_output("systemctl show jinku-log-retention.service -p ExecStart")
+    )[1].strip()
 
 
 @pytest.mark.control("dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15", "iso27001:A.5.33")
@@ -125,10 +145,18 @@ def test_records_are_kept_for_six_months(host):
     assert days, f"no number of days: {' '.join(words)}"
     assert days[0] >= KEPT_DAYS, f"records are deleted after {days[0]} days"
     assert host.run("systemctl is-active jinku-log-retention.timer").stdout.strip() == "active"
-    used, free = (int(word) for word in host.check_output("df --output=used,avail -B1 /var/log/remote | tail -n 1").split())
-    ages = int(host.check_output("echo $(( ($(date +%s) - $(find /var/log/remote -name '*.log*' -printf '%T@\\n' | sort -n | head -n 1 | cut -d. -f1)) / 86400 + 1 ))"))
+    used, free = (
+        int(word) for word in host.check_output("df --output=used,avail -B1 /var/log/remote | tail -n 1").split()
+    )
+    ages = int(
+        host.check_output(
+            "echo $(( ($(date +%s) - $(find /var/log/remote -name '*.log*' -printf '%T@\\n' | sort -n | head -n 1 | cut -d. -f1)) / 86400 + 1 ))"
+        )
+    )
     content = int(host.check_output("du -sb /var/log/remote | cut -f1"))
-    assert content / ages * KEPT_DAYS < used + free, f"at {content / ages / 1e6:.0f} MB a day the volume is full before {KEPT_DAYS} days"
+    assert content / ages * KEPT_DAYS < used + free, (
+        f"at {content / ages / 1e6:.0f} MB a day the volume is full before {KEPT_DAYS} days"
+    )
 
 
 @pytest.mark.control("dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15", "iso27001:A.5.33")
@@ -142,36 +170,44 @@ def test_the_daily_deletion_spares_six_months(host):
     command = retention(host).replace("/var/log/remote", "$scratch")
     assert "$scratch" in command, f"the command does not name the folder: {command}"
     seen = host.check_output(
-        "scratch=$(mktemp -d) && mkdir $scratch/host && for age in 179 500; do day=$(date -d \"$age days ago\" +%F);"
-        f" echo line > $scratch/host/$day.log; touch -d \"$age days ago\" $scratch/host/$day.log; done; {command};"
-        " for age in 179 500; do ls $scratch/host | grep -q $(date -d \"$age days ago\" +%F) && echo $age; done; rm -r $scratch")
+        'scratch=$(mktemp -d) && mkdir $scratch/host && for age in 179 500; do day=$(date -d "$age days ago" +%F);'
+        f' echo line > $scratch/host/$day.log; touch -d "$age days ago" $scratch/host/$day.log; done; {command};'
+        ' for age in 179 500; do ls $scratch/host | grep -q $(date -d "$age days ago" +%F) && echo $age; done; rm -r $scratch'
+    )
     assert "179" in seen.split(), "a record of 179 days was deleted"
     assert "500" not in seen.split(), "nothing is ever deleted, so the test proves nothing"
 
 
 SABOTAGE = (
     Sabotage(
-        "the forwarder is stopped", on="host",
-        breaks="systemctl stop rsyslog.service", mends="systemctl start rsyslog.service",
-        kills=("test_records_leave_the_host_as_they_are_made", "test_a_forbidden_deed_is_found_at_the_log_tier"), settle=1.5,
+        "the forwarder is stopped",
+        on="host",
+        breaks="systemctl stop rsyslog.service",
+        mends="systemctl start rsyslog.service",
+        kills=("test_records_leave_the_host_as_they_are_made", "test_a_forbidden_deed_is_found_at_the_log_tier"),
+        settle=1.5,
     ),
     Sabotage(
-        "sudo and sshd no longer record", on="host",
+        "sudo and sshd no longer record",
+        on="host",
         breaks="echo 'Defaults !syslog' > /etc/sudoers.d/zz-sabotage && chmod 440 /etc/sudoers.d/zz-sabotage &&"
-               " echo 'LogLevel QUIET' > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
+        " echo 'LogLevel QUIET' > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         mends="rm /etc/sudoers.d/zz-sabotage /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         kills=("test_audit_covers_every_user", "test_a_forbidden_deed_is_found_at_the_log_tier"),
     ),
     Sabotage(
-        "the auditors may write to the journal", on="host",
-        breaks="setfacl -R -m g:jinku-audit:rwX /var/log/journal", mends="setfacl -R -x g:jinku-audit /var/log/journal",
+        "the auditors may write to the journal",
+        on="host",
+        breaks="setfacl -R -m g:jinku-audit:rwX /var/log/journal",
+        mends="setfacl -R -x g:jinku-audit /var/log/journal",
         kills=("test_records_cannot_be_changed_by_those_they_speak_of",),
     ),
     Sabotage(
-        "records are deleted after 90 days", on="log",
+        "records are deleted after 90 days",
+        on="log",
         breaks="mkdir -p /run/systemd/system/jinku-log-retention.service.d && printf '[Service]\\nExecStart=\\nExecStart="
-               "/usr/local/sbin/jinku-log-retention /var/log/remote 90 7 10\\n' >"
-               " /run/systemd/system/jinku-log-retention.service.d/sabotage.conf && systemctl daemon-reload",
+        "/usr/local/sbin/jinku-log-retention /var/log/remote 90 7 10\\n' >"
+        " /run/systemd/system/jinku-log-retention.service.d/sabotage.conf && systemctl daemon-reload",
         mends="rm -r /run/systemd/system/jinku-log-retention.service.d && systemctl daemon-reload",
         kills=("test_records_are_kept_for_six_months", "test_the_daily_deletion_spares_six_months"),
     ),

@@ -2,11 +2,10 @@
 """PostgreSQL: who logs in and how, what a role may do, and what is put on record."""
 
 import secrets
-import time
 
 import pytest
-
 from asking import ask
+
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import ALIASES, SERVICES
 
@@ -44,14 +43,24 @@ def test_every_login_to_the_database_is_proven(host):
     zh: 口令以 SCRAM 保存，任何访问规则均要求鉴别，默认管理员无口令且仅限本机。
     """
     assert shown(host, "password_encryption") == {"password_encryption": "scram-sha-256"}
-    kept = dict(line.split("|") for line in sql(host, "select rolname, coalesce(left(rolpassword, 14), '') from pg_authid where rolcanlogin"))
+    kept = dict(
+        line.split("|")
+        for line in sql(host, "select rolname, coalesce(left(rolpassword, 14), '') from pg_authid where rolcanlogin")
+    )
     assert all(kind in ("", "SCRAM-SHA-256$") for kind in kept.values()), f"kept otherwise: {kept}"
     assert kept["postgres"] == "", "the default administrator has a password"
-    rules = [line.split("|") for line in sql(host, "select type, auth_method, user_name::text, database::text from pg_hba_file_rules where error is null")]
+    rules = [
+        line.split("|")
+        for line in sql(
+            host, "select type, auth_method, user_name::text, database::text from pg_hba_file_rules where error is null"
+        )
+    ]
     assert rules, "no rules"
     weak = [rule for rule in rules if rule[1] not in ("scram-sha-256", "cert", "peer", "reject")]
     assert not weak, f"no proof is asked for: {weak}"
-    assert all(rule[0] == "local" or "postgres" not in rule[2] for rule in rules), "the default administrator may log in from afar"
+    assert all(rule[0] == "local" or "postgres" not in rule[2] for rule in rules), (
+        "the default administrator may log in from afar"
+    )
 
 
 @pytest.mark.control("dengbao:8.1.4.1.a", "dengbao:8.1.4.2.b", "iso27001:A.8.5")
@@ -71,7 +80,9 @@ def test_no_password_and_a_wrong_one_open_nothing(from_the_crm):
         assert "no pg_hba.conf entry" in said or "certificate authentication failed" in said, f"{user}: {said}"
 
 
-@pytest.mark.control("dengbao:8.1.4.1.c", "dengbao:8.1.2.2.b", "dengbao:8.1.4.8.a", "dengbao:8.1.4.7.a", "iso27001:A.8.24")
+@pytest.mark.control(
+    "dengbao:8.1.4.1.c", "dengbao:8.1.2.2.b", "dengbao:8.1.4.8.a", "dengbao:8.1.4.7.a", "iso27001:A.8.24"
+)
 @pytest.mark.objects("database")
 @pytest.mark.setting
 def test_the_database_speaks_tls_only(host):
@@ -82,13 +93,20 @@ def test_the_database_speaks_tls_only(host):
     setting = shown(host, "ssl", "ssl_min_protocol_version")
     assert setting["ssl"] == "on"
     assert setting["ssl_min_protocol_version"] in ("TLSv1.2", "TLSv1.3")
-    open_rules = sql(host, "select type from pg_hba_file_rules where type in ('host', 'hostnossl') and auth_method <> 'reject'")
+    open_rules = sql(
+        host, "select type from pg_hba_file_rules where type in ('host', 'hostnossl') and auth_method <> 'reject'"
+    )
     assert not open_rules, "a rule admits connections in clear"
-    clear = sql(host, "select usename from pg_stat_ssl join pg_stat_activity using (pid) where client_addr is not null and not ssl")
+    clear = sql(
+        host,
+        "select usename from pg_stat_ssl join pg_stat_activity using (pid) where client_addr is not null and not ssl",
+    )
     assert not clear, f"sessions in clear: {clear}"
 
 
-@pytest.mark.control("dengbao:8.1.4.1.c", "dengbao:8.1.2.2.b", "dengbao:8.1.4.8.a", "dengbao:8.1.4.7.a", "iso27001:A.8.24")
+@pytest.mark.control(
+    "dengbao:8.1.4.1.c", "dengbao:8.1.2.2.b", "dengbao:8.1.4.8.a", "dengbao:8.1.4.7.a", "iso27001:A.8.24"
+)
 @pytest.mark.objects("database")
 @pytest.mark.behaviour
 def test_a_login_in_clear_or_without_certificate_is_refused(from_the_crm):
@@ -115,14 +133,26 @@ def test_roles_of_the_database_have_the_least_privilege(host):
 
     zh: 仅一个本机超级用户；CRM 角色无特权属性与预定义角色；PUBLIC 无权限。
     """
-    strong = sql(host, "select rolname from pg_roles where rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls")
+    strong = sql(
+        host,
+        "select rolname from pg_roles where rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls",
+    )
     assert strong == ["postgres"], f"more than the administrator has attributes: {strong}"
-    member = sql(host, "select r.rolname from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member"
-                       " where u.rolname = 'crm'")
+    member = sql(
+        host,
+        "select r.rolname from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member"
+        " where u.rolname = 'crm'",
+    )
     assert not [role for role in member if role.startswith("pg_")], f"the CRM has predefined roles: {member}"
-    public = sql(host, "select datname from pg_database d, aclexplode(coalesce(datacl, acldefault('d', datdba))) a where a.grantee = 0")
+    public = sql(
+        host,
+        "select datname from pg_database d, aclexplode(coalesce(datacl, acldefault('d', datdba))) a where a.grantee = 0",
+    )
     assert not public, f"everybody may connect to {public}"
-    owner = sql(host, "select datname from pg_database where pg_get_userbyid(datdba) in (select rolname from pg_roles where rolcanlogin) and datname = 'crm'")
+    owner = sql(
+        host,
+        "select datname from pg_database where pg_get_userbyid(datdba) in (select rolname from pg_roles where rolcanlogin) and datname = 'crm'",
+    )
     assert not owner, "the CRM's database belongs to a role that logs in"
 
 
@@ -134,11 +164,21 @@ def test_the_crm_role_cannot_step_beyond_its_data(host):
 
     zh: 以 CRM 角色实际尝试：不能建角色、读口令、读写文件、执行程序、改设置、建库。
     """
-    for statement in ("CREATE ROLE sabotage", "SELECT rolpassword FROM pg_authid", "COPY (SELECT 1) TO PROGRAM 'true'",
-                      "SELECT pg_read_file('/etc/hostname')", "ALTER SYSTEM SET log_statement = 'none'", "CREATE DATABASE sabotage",
-                      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid()"
-                      " AND false OR pg_has_role('crm', 'postgres', 'member')", "SET SESSION AUTHORIZATION postgres"):
-        tried = host.run("runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d crm -c 'SET SESSION AUTHORIZATION crm' -c %s", statement)
+    for statement in (
+        "CREATE ROLE sabotage",
+        "SELECT rolpassword FROM pg_authid",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "SELECT pg_read_file('/etc/hostname')",
+        "ALTER SYSTEM SET log_statement = 'none'",
+        "CREATE DATABASE sabotage",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid()"
+        " AND false OR pg_has_role('crm', 'postgres', 'member')",
+        "SET SESSION AUTHORIZATION postgres",
+    ):
+        tried = host.run(
+            "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d crm -c 'SET SESSION AUTHORIZATION crm' -c %s",
+            statement,
+        )
         refused = "permission denied" in tried.stderr or "must be superuser" in tried.stderr
         # A session that PostgreSQL began as postgres may go back to it; what counts is that nothing runs as more than crm.
         harmless = statement.startswith(("SET SESSION", "SELECT pg_terminate")) and tried.stdout.strip() in ("", "f")
@@ -149,19 +189,29 @@ def test_the_crm_role_cannot_step_beyond_its_data(host):
 @pytest.mark.objects("database")
 @pytest.mark.setting
 def test_the_database_keeps_an_audit_trail(host):
-    """pgaudit is loaded and records definitions, roles and writes; logins and logouts are recorded with time, user and source.
+    """Pgaudit is loaded and records definitions, roles and writes; logins and logouts are recorded with time, user and source.
 
     zh: 已加载 pgaudit，记录结构、角色与写操作；登录与退出记录含时间、用户与来源。
     """
-    setting = shown(host, "shared_preload_libraries", "pgaudit.log", "log_connections", "log_disconnections", "log_line_prefix",
-                    "log_timezone")
+    setting = shown(
+        host,
+        "shared_preload_libraries",
+        "pgaudit.log",
+        "log_connections",
+        "log_disconnections",
+        "log_line_prefix",
+        "log_timezone",
+    )
     assert "pgaudit" in setting["shared_preload_libraries"]
     classes = {word.strip() for word in setting["pgaudit.log"].split(",")}
     assert classes >= {"ddl", "role", "write"} or "all" in classes, f"pgaudit records only {setting['pgaudit.log']}"
     assert setting["log_connections"] == setting["log_disconnections"] == "on"
     assert "%u" in setting["log_line_prefix"], "lines do not name the user"
-    assert {"%r", "%h"} & set(setting["log_line_prefix"].replace("%", " %").split()) or "%h" in setting["log_line_prefix"] \
-        or "%r" in setting["log_line_prefix"], "lines do not name the source"
+    assert (
+        {"%r", "%h"} & set(setting["log_line_prefix"].replace("%", " %").split())
+        or "%h" in setting["log_line_prefix"]
+        or "%r" in setting["log_line_prefix"]
+    ), "lines do not name the source"
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.b", "dengbao:8.1.4.3.c", "iso27001:A.8.15")
@@ -185,8 +235,10 @@ def arrived(fleet, topology, node, token, seconds=8):
     logs = topology.nodes_of("log")
     if not logs:
         pytest.skip("this environment has no log tier")
-    command = (f"for i in $(seq {seconds * 4}); do grep -rhF -m1 -e '{token}' --include=$(date +%F).log /var/log/remote/{node}/ && exit;"
-               " sleep 0.25; done; exit 1")
+    command = (
+        f"for i in $(seq {seconds * 4}); do grep -rhF -m1 -e '{token}' --include=$(date +%F).log /var/log/remote/{node}/ && exit;"
+        " sleep 0.25; done; exit 1"
+    )
     return fleet.host(logs[0].name).run(command, timeout=seconds + 10).stdout.strip()
 
 
@@ -194,22 +246,32 @@ ALTER = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 HBA = "/etc/postgresql/17/main/pg_hba.conf"
 SABOTAGE = (
     Sabotage(
-        "the database lets the network in without proof and in clear", on="database",
+        "the database lets the network in without proof and in clear",
+        on="database",
         breaks=f"cp -a {HBA} /run/sabotage.hba && (echo 'host all all all trust'; cat /run/sabotage.hba) > {HBA}"
-               f" && {ALTER} -c 'SELECT pg_reload_conf()'",
+        f" && {ALTER} -c 'SELECT pg_reload_conf()'",
         mends=f"cat /run/sabotage.hba > {HBA} && rm /run/sabotage.hba && {ALTER} -c 'SELECT pg_reload_conf()'",
-        kills=("test_every_login_to_the_database_is_proven", "test_no_password_and_a_wrong_one_open_nothing",
-               "test_the_database_speaks_tls_only", "test_a_login_in_clear_or_without_certificate_is_refused"), settle=0.5,
+        kills=(
+            "test_every_login_to_the_database_is_proven",
+            "test_no_password_and_a_wrong_one_open_nothing",
+            "test_the_database_speaks_tls_only",
+            "test_a_login_in_clear_or_without_certificate_is_refused",
+        ),
+        settle=0.5,
     ),
     Sabotage(
-        "the CRM's role becomes a superuser", on="database",
-        breaks=f"{ALTER} -c 'ALTER ROLE crm SUPERUSER'", mends=f"{ALTER} -c 'ALTER ROLE crm NOSUPERUSER'",
+        "the CRM's role becomes a superuser",
+        on="database",
+        breaks=f"{ALTER} -c 'ALTER ROLE crm SUPERUSER'",
+        mends=f"{ALTER} -c 'ALTER ROLE crm NOSUPERUSER'",
         kills=("test_roles_of_the_database_have_the_least_privilege", "test_the_crm_role_cannot_step_beyond_its_data"),
     ),
     Sabotage(
-        "the database stops its audit trail", on="database",
+        "the database stops its audit trail",
+        on="database",
         breaks=f"{ALTER} -c \"ALTER SYSTEM SET pgaudit.log = 'none'\" -c 'SELECT pg_reload_conf()'",
         mends=f"{ALTER} -c 'ALTER SYSTEM RESET pgaudit.log' -c 'SELECT pg_reload_conf()'",
-        kills=("test_the_database_keeps_an_audit_trail", "test_a_change_in_the_database_is_on_record_at_the_log_tier"), settle=0.5,
+        kills=("test_the_database_keeps_an_audit_trail", "test_a_change_in_the_database_is_on_record_at_the_log_tier"),
+        settle=0.5,
     ),
 )

@@ -7,7 +7,6 @@ under test must have counted every refused packet. In a site's router likewise.
 """
 
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
@@ -47,6 +46,7 @@ def rendered(subject, topology):
 
 def without_counters(listing):
     """Nft's JSON as it is compared: no handles and counts, which change by themselves."""
+
     def clean(one):
         if isinstance(one, dict):
             return {key: (None if key == "counter" else clean(value)) for key, value in one.items() if key != "handle"}
@@ -99,7 +99,9 @@ def test_the_loaded_filter_is_the_rendered_one(host, subject, topology):
     tables = host.check_output("nft list tables").splitlines()
     assert tables == ["table inet jinku"], f"tables beside ours: {', '.join(set(tables) - {'table inet jinku'})}"
     # The same nft normalises both: the rendered text is loaded in an empty namespace of its own and listed again.
-    fresh = host.run("unshare --net sh -c 'nft -f /dev/stdin && nft -j list table inet jinku'", given=rendered(subject, topology))
+    fresh = host.run(
+        "unshare --net sh -c 'nft -f /dev/stdin && nft -j list table inet jinku'", given=rendered(subject, topology)
+    )
     assert fresh.rc == 0, fresh.stderr
     wanted, found = without_counters(fresh.stdout), loaded(host)
     extra = [entry for entry in found if entry not in wanted]
@@ -163,7 +165,9 @@ def test_rules_know_the_state_of_a_session(host, subject):
         text = [json.dumps(expression) for expression in rules(host, chain)]
         assert any('"established"' in one and '"accept"' in one for one in text), f"{chain}: answers are not recognised"
         if chain != "output":
-            assert any('"invalid"' in one and '"drop"' in one for one in text), f"{chain}: invalid packets are not dropped"
+            assert any('"invalid"' in one and '"drop"' in one for one in text), (
+                f"{chain}: invalid packets are not dropped"
+            )
         for flow, expression in accepting(host, chain):
             assert "ct.state" in matches(expression), f"{chain}: {flow}: accepts at any state"
 
@@ -176,15 +180,24 @@ def test_addresses_lie_in_the_declared_zones(host, subject, topology):
 
     zh: 各接口地址均属于其声明的区域，且无其他接口。
     """
-    seen = {link["ifname"]: [ip_address(one["local"]) for one in link["addr_info"] if one["scope"] == "global"]
-            for link in json.loads(host.check_output("ip -j addr show")) if link["ifname"] != "lo"}
+    seen = {
+        link["ifname"]: [ip_address(one["local"]) for one in link["addr_info"] if one["scope"] == "global"]
+        for link in json.loads(host.check_output("ip -j addr show"))
+        if link["ifname"] != "lo"
+    }
     if is_router(subject):
         for zone in {node.zone for node in topology.nodes if node.site == site_of(subject)}:
             networks = topology.zones[site_of(subject), zone]
             for wanted in filter(None, (networks.network, networks.network6)):
-                assert any(one in wanted for found in seen.values() for one in found), f"no leg in zone {zone}: {wanted}"
+                assert any(one in wanted for found in seen.values() for one in found), (
+                    f"no leg in zone {zone}: {wanted}"
+                )
         lan = [one for name, found in seen.items() if name not in ("wan", "link") for one in found]
-        strange = [one for one in lan if not any(one in network for network in topology.inside if network.version == one.version)]
+        strange = [
+            one
+            for one in lan
+            if not any(one in network for network in topology.inside if network.version == one.version)
+        ]
         assert not strange, f"addresses of no zone: {strange}"
         return
     node = topology.node(subject.node)
@@ -204,7 +217,9 @@ def test_only_the_router_stands_in_two_zones(host, subject, topology):
     legs = [link["ifname"] for link in json.loads(host.check_output("ip -j link show")) if link["ifname"] != "lo"]
     if is_router(subject):
         zones = {zone for site, zone in topology.zones if site == site_of(subject)}
-        assert set(legs) <= {*zones, "wan", "link"}, f"undeclared legs: {', '.join(sorted(set(legs) - zones - {'wan', 'link'}))}"
+        assert set(legs) <= {*zones, "wan", "link"}, (
+            f"undeclared legs: {', '.join(sorted(set(legs) - zones - {'wan', 'link'}))}"
+        )
         return
     assert forwarding == ["0", "0"], "the node forwards packets"
     assert len(legs) == 1, f"legs: {', '.join(legs)}"
@@ -220,7 +235,9 @@ class Sweep:
         self.fleet, self.topology = fleet, topology
         self._context = Strangers(topology, PORTS)
         self.strangers = self._context.__enter__().all
-        self.hosts = {key: fleet.add(f"probe-{key}", inside_namespace(one.netns)) for key, one in self.strangers.items()}
+        self.hosts = {
+            key: fleet.add(f"probe-{key}", inside_namespace(one.netns)) for key, one in self.strangers.items()
+        }
 
     def close(self):
         self._context.__exit__()
@@ -245,8 +262,9 @@ class Sweep:
     def into(self, node, key):
         """Probe ``node`` from a stranger; only the node's own filter stands between when ``key`` is of its zone."""
         host = self.fleet.host(node.name)
-        return self.counted(host, "input", f"probes by {key}",
-                            lambda: tcp_probe(self.hosts[key], self.targets(node.addresses)))
+        return self.counted(
+            host, "input", f"probes by {key}", lambda: tcp_probe(self.hosts[key], self.targets(node.addresses))
+        )
 
     def out_of(self, node):
         """From ``node`` to the listener of the stranger in its own zone, and to the one outside; TCP."""
@@ -269,15 +287,28 @@ class Sweep:
     def allowed(self, source, node):
         """Ports at ``node`` that a flow opens to the address ``source``."""
         source = ip_address(source)
-        return {pair.port for pair in self.topology.allowed() if pair.destination == node.name and pair.protocol == "tcp"
-                and any(source in network for network in pair.source_networks)}
+        return {
+            pair.port
+            for pair in self.topology.allowed()
+            if pair.destination == node.name
+            and pair.protocol == "tcp"
+            and any(source in network for network in pair.source_networks)
+        }
 
     def routers_allow(self, source, node):
         """The same as a router sees it: "the internet" is whoever is not inside."""
         inside = any(ip_address(source) in network for network in self.topology.inside)
-        return {pair.port for pair in self.topology.allowed() if pair.destination == node.name and pair.protocol == "tcp"
-                and any(ip_address(source) in network for network in pair.source_networks
-                        if not (inside and network in ANYWHERE))}
+        return {
+            pair.port
+            for pair in self.topology.allowed()
+            if pair.destination == node.name
+            and pair.protocol == "tcp"
+            and any(
+                ip_address(source) in network
+                for network in pair.source_networks
+                if not (inside and network in ANYWHERE)
+            )
+        }
 
     def run_ahead(self):
         """Ask everything at once."""
@@ -306,14 +337,14 @@ def through(sweep, site):
     return sweep.counted(router, "forward", f"probes across {site}", all_of_them)
 
 
-_LOCK = threading.Lock()
+_BEGUN = []
 
 
 @pytest.fixture(scope="session")
 def _sweeps():
     made = {}
     yield made
-    for sweep in made.values():
+    for sweep in (*made.values(), *(future.result() for future in _BEGUN)):
         sweep.close()
 
 
@@ -322,21 +353,43 @@ def sweep(fleet, topology, _sweeps):
     why = possible(topology)
     if why:
         pytest.skip(why)
-    with _LOCK:
-        if "sweep" not in _sweeps:
-            _sweeps["sweep"] = Sweep(fleet, topology)
-            _sweeps["sweep"].run_ahead()
+    if "sweep" not in _sweeps:
+        _sweeps["sweep"] = _BEGUN.pop().result() if _BEGUN else begun(fleet, topology)
     return _sweeps["sweep"]
+
+
+def begun(fleet, topology):
+    """A sweep with all its probes done."""
+    sweep = Sweep(fleet, topology)
+    sweep.run_ahead()
+    return sweep
+
+
+def begin(fleet, topology):
+    """Called when the session has been collected (conftest.py): probe while other tests run."""
+    if not possible(topology):
+        _BEGUN.append(ThreadPoolExecutor(1).submit(begun, fleet, topology))
 
 
 def judge_sides(answers, address_ports, where):
     """The probes' answers against the ports that may be open, by address."""
-    wrong = [f"{address}:{port}" for (address, port), said in answers.items() if said == "open" and port not in address_ports(address)]
+    wrong = [
+        f"{address}:{port}"
+        for (address, port), said in answers.items()
+        if said == "open" and port not in address_ports(address)
+    ]
     assert not wrong, f"{where}: open and not declared: {', '.join(wrong[:6])}"
     return sum(said != "open" for said in answers.values())
 
 
-@pytest.mark.control("dengbao:8.1.3.2.a", "dengbao:8.1.3.2.c", "dengbao:8.1.2.1.d", "dengbao:8.1.4.4.c", "dengbao:8.1.3.1.a", "iso27001:A.8.22")
+@pytest.mark.control(
+    "dengbao:8.1.3.2.a",
+    "dengbao:8.1.3.2.c",
+    "dengbao:8.1.2.1.d",
+    "dengbao:8.1.4.4.c",
+    "dengbao:8.1.3.1.a",
+    "iso27001:A.8.22",
+)
 @pytest.mark.objects("network")
 @pytest.mark.behaviour
 def test_a_stranger_gets_in_nowhere(sweep, subject, topology):
@@ -357,7 +410,8 @@ def test_a_stranger_gets_in_nowhere(sweep, subject, topology):
 
             # Ports open to the stranger may be silent because the service is down: those are not the router's refusals.
             least += judge_sides(answers, open_ports, f"from {key}") - sum(
-                said != "open" and port in open_ports(address) for (address, port), said in answers.items())
+                said != "open" and port in open_ports(address) for (address, port), said in answers.items()
+            )
         assert refused >= least > 0, f"the router refused {refused} packets of {least}: something else did"
         return
     node = topology.node(subject.node)
@@ -369,7 +423,9 @@ def test_a_stranger_gets_in_nowhere(sweep, subject, topology):
 
     closed = judge_sides(answers, ports, "from the same segment")
     silent_but_allowed = sum(said != "open" and port in ports(address) for (address, port), said in answers.items())
-    assert refused >= closed - silent_but_allowed > 0, f"the node's filter refused {refused} packets of {closed}: something else did"
+    assert refused >= closed - silent_but_allowed > 0, (
+        f"the node's filter refused {refused} packets of {closed}: something else did"
+    )
 
 
 @pytest.mark.control("dengbao:8.1.3.1.c", "dengbao:8.1.3.2.a", "iso27001:A.8.22", "iso27001:A.8.23")
@@ -383,8 +439,12 @@ def test_nothing_leaves_without_a_flow(sweep, subject, topology, host):
     if is_router(subject):
         found, _ = through(sweep, site_of(subject))
         outside = set(sweep.strangers[OUTSIDE].addresses)
-        got_out = [f"{key}>{address}:{port}" for key, answers in found.items() for (address, port), said in answers.items()
-                   if address in outside and said == "open"]
+        got_out = [
+            f"{key}>{address}:{port}"
+            for key, answers in found.items()
+            for (address, port), said in answers.items()
+            if address in outside and said == "open"
+        ]
         assert not got_out, f"through the router: {', '.join(got_out[:4])}"
         # The listener outside does answer: a neighbour of it, the lab's controller, is let in.
         reached = tcp_probe(sweep.fleet.host(CONTROLLER), sweep.targets(outside, (443,)))
@@ -398,8 +458,13 @@ def test_nothing_leaves_without_a_flow(sweep, subject, topology, host):
     router = sweep.fleet.host(f"router-{node.site}")
     reached = tcp_probe(router, sweep.targets(sweep.strangers[sweep.key(node)].addresses, (443, 5432)))
     assert set(reached.values()) == {"open"}, "the listener beside the node does not answer, so silence proves nothing"
-    sent = [line for line in ask(host, "datagram_probe.py", *sweep.strangers[OUTSIDE].addresses,
-                                 *sweep.strangers[sweep.key(node)].addresses).splitlines() if not line.endswith("prohibited")]
+    sent = [
+        line
+        for line in ask(
+            host, "datagram_probe.py", *sweep.strangers[OUTSIDE].addresses, *sweep.strangers[sweep.key(node)].addresses
+        ).splitlines()
+        if not line.endswith("prohibited")
+    ]
     assert not sent, f"got out: {', '.join(sent)}"
 
 
@@ -411,7 +476,11 @@ def test_every_pair_of_nodes_agrees_with_the_flows(sweep, subject, topology):
 
     zh: 逐对尝试所有节点与服务端口：仅声明的流量可连通，且每条声明的流量确实可用。
     """
-    nodes = [node for node in topology.nodes if node.site == site_of(subject)] if is_router(subject) else [topology.node(subject.node)]
+    nodes = (
+        [node for node in topology.nodes if node.site == site_of(subject)]
+        if is_router(subject)
+        else [topology.node(subject.node)]
+    )
     for node in nodes:
         answers = sweep.between(node)
         for other in topology.nodes:
@@ -427,7 +496,9 @@ def test_every_pair_of_nodes_agrees_with_the_flows(sweep, subject, topology):
                     if said == "open":
                         assert may, f"{node.name} reaches {other.name} {address}:{port}, which no flow declares"
                     elif may and port in own_flows(topology, node, other):
-                        pytest.fail(f"{node.name} does not reach {other.name} {address}:{port} ({said}), a declared flow")
+                        pytest.fail(
+                            f"{node.name} does not reach {other.name} {address}:{port} ({said}), a declared flow"
+                        )
 
 
 def own_flows(topology, node, other):
@@ -450,7 +521,9 @@ def test_an_address_of_another_zone_is_of_no_use(sweep, subject, topology):
             if other.zone != node.zone or other.site != node.site:
                 for address, gateway in zip(other.addresses, (networks.gateway, networks.gateway6), strict=False):
                     way = json.loads(host.check_output(f"ip -j route get {address}"))[0]
-                    assert way.get("gateway") == str(gateway), f"{other.name} is reached by {way.get('gateway', 'no router')}"
+                    assert way.get("gateway") == str(gateway), (
+                        f"{other.name} is reached by {way.get('gateway', 'no router')}"
+                    )
         return
     answers, dropped = under_foreign_names(sweep, site_of(subject))
     through_it = [key for key, said in answers if said == "open"]
@@ -466,7 +539,9 @@ def under_foreign_names(sweep, site):
     def attempt(key):
         beyond = [node.address for node in sweep.topology.nodes if node.site == site and sweep.key(node) != key]
         targets = sweep.targets(beyond or [sweep.strangers[OUTSIDE].address], (443,))
-        return [(key, said) for said in tcp_probe(sweep.hosts[key], targets, str(sweep.strangers[key].foreign)).values()]
+        return [
+            (key, said) for said in tcp_probe(sweep.hosts[key], targets, str(sweep.strangers[key].foreign)).values()
+        ]
 
     before = spoofed(router, "before foreign addresses")
     with ThreadPoolExecutor(len(keys)) as pool:
@@ -477,14 +552,25 @@ def under_foreign_names(sweep, site):
 def spoofed(router, moment):
     """Packets with a source address of another interface that the router has dropped so far."""
     listing = json.loads(router.check_output(f"nft -j list chain inet jinku prerouting # {moment}"))["nftables"]
-    return sum(part["counter"]["packets"] for entry in listing if "rule" in entry for part in entry["rule"]["expr"] if "counter" in part)
+    return sum(
+        part["counter"]["packets"]
+        for entry in listing
+        if "rule" in entry
+        for part in entry["rule"]["expr"]
+        if "counter" in part
+    )
 
 
 def without_session(host, chain, moment):
     """Segments of no session that ``chain`` has dropped so far."""
     listing = json.loads(host.check_output(f"nft -j list chain inet jinku {chain} # {moment}"))["nftables"]
-    return sum(part["counter"]["packets"] for entry in listing if "rule" in entry and "tcp.flags" in matches(entry["rule"]["expr"])
-               for part in entry["rule"]["expr"] if "counter" in part)
+    return sum(
+        part["counter"]["packets"]
+        for entry in listing
+        if "rule" in entry and "tcp.flags" in matches(entry["rule"]["expr"])
+        for part in entry["rule"]["expr"]
+        if "counter" in part
+    )
 
 
 @pytest.mark.control("dengbao:8.1.3.2.d", "iso27001:A.8.20")
@@ -499,16 +585,29 @@ def test_a_segment_of_no_session_is_dropped(sweep, subject, topology, host):
     # Through a router of the source's own site, for it is the first on the way.
     here = {node.name for node in topology.nodes if node.site == site_of(subject)}
     names = {node.name for node in topology.nodes}
-    pair = next(pair for pair in topology.allowed() if pair.protocol == "tcp" and (
-        pair.source in here and pair.destination in names if router else pair.destination == subject.node and pair.source != INTERNET))
+    pair = next(
+        pair
+        for pair in topology.allowed()
+        if pair.protocol == "tcp"
+        and (
+            pair.source in here and pair.destination in names
+            if router
+            else pair.destination == subject.node and pair.source != INTERNET
+        )
+    )
     node = topology.node(pair.destination)
     # To a node, a stranger on its segment takes the allowed name: no filter but the node's own stands between. To a
     # router the true source sends, for a router drops a wrong name before it looks at the session.
     sender = sweep.fleet.host(pair.source) if router else sweep.hosts[sweep.key(node)]
-    sources = [next(str(network[0]) for network in pair.source_networks if network.version == address.version)
-               for address in node.addresses]
-    words = [f"{source},{address},{pair.port},{flags}" for source, address in zip(sources, node.addresses, strict=True)
-             for flags in (0x10, 0x18)]
+    sources = [
+        next(str(network[0]) for network in pair.source_networks if network.version == address.version)
+        for address in node.addresses
+    ]
+    words = [
+        f"{source},{address},{pair.port},{flags}"
+        for source, address in zip(sources, node.addresses, strict=True)
+        for flags in (0x10, 0x18)
+    ]
     chain = "forward" if router else "input"
     before = without_session(host, chain, "before lone segments")
     ask(sender, "stray_segments.py", *words)
@@ -528,16 +627,23 @@ def test_what_listens_is_declared(host, subject, topology):
     zh: 除回环外的每个监听端口都是该节点所在层声明的服务。
     """
     node = topology.node(subject.node)
-    declared = {(service.protocol, service.port) for service in SERVICES.values()
-                if service.where == "hosts" or service.where in node.tiers}
-    strange = [f"{program or '?'} on {address}:{port}/{protocol}" for (protocol, address, port), program in listeners(host).items()
-               if (protocol, port) not in declared]
+    declared = {
+        (service.protocol, service.port)
+        for service in SERVICES.values()
+        if service.where == "hosts" or service.where in node.tiers
+    }
+    strange = [
+        f"{program or '?'} on {address}:{port}/{protocol}"
+        for (protocol, address, port), program in listeners(host).items()
+        if (protocol, port) not in declared
+    ]
     assert not strange, f"undeclared: {', '.join(strange)}"
 
 
 @pytest.mark.control("dengbao:8.1.4.4.b", "iso27001:A.8.9")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_dangerous_ports_are_closed(host, subject, topology):
     """File shares, remote desktops, clear-text logins and open data stores: tried from the host itself, past its filter.
 
@@ -547,68 +653,95 @@ def test_dangerous_ports_are_closed(host, subject, topology):
     answers = tcp_probe(host, [(str(address), port) for address in node.addresses for port in (*DANGEROUS, 22)])
     opened = [f"{address}:{port}" for (address, port), said in answers.items() if said == "open" and port != 22]
     assert not opened, f"open: {', '.join(opened)}"
-    assert all(answers[str(address), 22] == "open" for address in node.addresses), "not even ssh answers, so closed proves nothing"
+    assert all(answers[str(address), 22] == "open" for address in node.addresses), (
+        "not even ssh answers, so closed proves nothing"
+    )
 
 
 SABOTAGE = (
     Sabotage(
-        "a node lets everybody in", on="network",
+        "a node lets everybody in",
+        on="network",
         breaks="nft insert rule inet jinku input accept",
         mends="systemctl restart jinku-firewall.service",
-        kills=("test_the_loaded_filter_is_the_rendered_one", "test_a_stranger_gets_in_nowhere",
-               "test_what_no_rule_allows_is_denied"),
+        kills=(
+            "test_the_loaded_filter_is_the_rendered_one",
+            "test_a_stranger_gets_in_nowhere",
+            "test_what_no_rule_allows_is_denied",
+        ),
     ),
     Sabotage(
-        "a node lets everybody in, by IPv6 only and to one port", on="network",
+        "a node lets everybody in, by IPv6 only and to one port",
+        on="network",
         breaks="nft insert rule inet jinku input meta nfproto ipv6 tcp dport 22 accept",
         mends="systemctl restart jinku-firewall.service",
         kills=("test_the_loaded_filter_is_the_rendered_one", "test_a_stranger_gets_in_nowhere"),
     ),
     Sabotage(
-        "a node lets everything out", on="network",
+        "a node lets everything out",
+        on="network",
         breaks="nft insert rule inet jinku output accept",
         mends="systemctl restart jinku-firewall.service",
         kills=("test_the_loaded_filter_is_the_rendered_one", "test_nothing_leaves_without_a_flow"),
     ),
     Sabotage(
-        "a rule of a node forgets the source and the state", on="network",
+        "a rule of a node forgets the source and the state",
+        on="network",
         breaks="nft 'insert rule inet jinku input tcp dport 22 accept comment \"bastion>ssh\"'",
         mends="systemctl restart jinku-firewall.service",
-        kills=("test_each_rule_names_source_destination_protocol_and_port", "test_rules_know_the_state_of_a_session",
-               "test_a_stranger_gets_in_nowhere", "test_a_segment_of_no_session_is_dropped"),
+        kills=(
+            "test_each_rule_names_source_destination_protocol_and_port",
+            "test_rules_know_the_state_of_a_session",
+            "test_a_stranger_gets_in_nowhere",
+            "test_a_segment_of_no_session_is_dropped",
+        ),
     ),
     Sabotage(
-        "a declared flow is cut", on="network",
+        "a declared flow is cut",
+        on="network",
         breaks="nft insert rule inet jinku output tcp dport 6514 reject",
         mends="systemctl restart jinku-firewall.service",
         kills=("test_every_pair_of_nodes_agrees_with_the_flows", "test_the_loaded_filter_is_the_rendered_one"),
     ),
     Sabotage(
-        "a node forwards, and has an address of another zone", on="network",
+        "a node forwards, and has an address of another zone",
+        on="network",
         breaks="sysctl -qw net.ipv4.ip_forward=1 && ip addr add 10.250.0.1/24 dev eth0"
-               " && ip route add $(getent ahostsv4 crm1 | awk 'NR == 1 {print $1}') dev eth0 scope link",
+        " && ip route add $(getent ahostsv4 crm1 | awk 'NR == 1 {print $1}') dev eth0 scope link",
         mends="ip route del $(getent ahostsv4 crm1 | awk 'NR == 1 {print $1}') dev eth0; ip addr del 10.250.0.1/24 dev eth0;"
-              " sysctl -qw net.ipv4.ip_forward=0",
-        kills=("test_only_the_router_stands_in_two_zones", "test_addresses_lie_in_the_declared_zones",
-               "test_an_address_of_another_zone_is_of_no_use"),
+        " sysctl -qw net.ipv4.ip_forward=0",
+        kills=(
+            "test_only_the_router_stands_in_two_zones",
+            "test_addresses_lie_in_the_declared_zones",
+            "test_an_address_of_another_zone_is_of_no_use",
+        ),
     ),
     Sabotage(
-        "the router lets everything through", on="network", victim="router-a",
+        "the router lets everything through",
+        on="network",
+        victim="router-a",
         breaks="nft insert rule inet jinku forward accept",
         mends="nft delete rule inet jinku forward handle $(nft -a list chain inet jinku forward | awk '$1 == \"accept\" {print $NF}')",
-        kills=("test_the_loaded_filter_is_the_rendered_one", "test_nothing_leaves_without_a_flow",
-               "test_what_no_rule_allows_is_denied"),
+        kills=(
+            "test_the_loaded_filter_is_the_rendered_one",
+            "test_nothing_leaves_without_a_flow",
+            "test_what_no_rule_allows_is_denied",
+        ),
     ),
     Sabotage(
-        "the router believes any source address", on="network", victim="router-a",
+        "the router believes any source address",
+        on="network",
+        victim="router-a",
         breaks="nft insert rule inet jinku prerouting accept",
         mends="nft delete rule inet jinku prerouting handle $(nft -a list chain inet jinku prerouting | awk '$1 == \"accept\" {print $NF}')",
         kills=("test_the_loaded_filter_is_the_rendered_one", "test_an_address_of_another_zone_is_of_no_use"),
     ),
     Sabotage(
-        "a telnet port that nobody declared", on="host",
+        "a telnet port that nobody declared",
+        on="host",
         breaks="systemd-run -q --unit sabotage-telnet python3 -m http.server 23 --bind ::",
         mends="systemctl stop sabotage-telnet",
-        kills=("test_what_listens_is_declared", "test_dangerous_ports_are_closed"), settle=1.0,
+        kills=("test_what_listens_is_declared", "test_dangerous_ports_are_closed"),
+        settle=1.0,
     ),
 )

@@ -8,11 +8,11 @@ import time
 
 import pytest
 from hvac.exceptions import VaultError as HvacError
+from test_database import arrived
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.places import CHECKOUT
 from jinku.vault import Fleet, check_expectations, operator, through_the_bastion
-from test_database import arrived
 
 TOKEN = secrets.token_hex(6)
 AUDIT_FILES = ("/var/log/openbao/audit.log", "/var/lib/openbao/audit/audit.log")
@@ -55,7 +55,9 @@ def asked(observe, subject, client, method, path, **data):
     """One request to the vault, on record: the answer's data, or the name of the refusal."""
     began = time.time()
     try:
-        answer = client.adapter.request(method, f"/v1/{path}", json=data or None) if method != "get" else client.read(path)
+        answer = (
+            client.adapter.request(method, f"/v1/{path}", json=data or None) if method != "get" else client.read(path)
+        )
         said = answer if isinstance(answer, dict) else {"status": getattr(answer, "status_code", None)}
         text = json.dumps(said.get("data", said), ensure_ascii=False, default=str)
     except HvacError as error:
@@ -77,7 +79,13 @@ def test_each_policy_allows_what_its_expectation_says(vault, subject, observe):
     began = time.time()
     differences = check_expectations(vault.fleet, vault("manager"))
     text = "\n".join(map(str, differences)) or "every policy allows exactly what vault_policies/*.expect.yaml says"
-    observe(subject.node, "OpenBao: sys/capabilities of every policy at every expected path", text, len(differences), began=began)
+    observe(
+        subject.node,
+        "OpenBao: sys/capabilities of every policy at every expected path",
+        text,
+        len(differences),
+        began=began,
+    )
     assert not differences, str(differences[0])
 
 
@@ -93,8 +101,13 @@ def test_duties_are_refused_what_is_not_theirs(vault, subject, observe):
         for path in SECRETS:
             assert asked(observe, subject, vault(duty), "get", path) == "Forbidden", f"{duty} reads {path}"
     # What would change something is asked and not done: a check leaves no trace, not even in a vault that is open.
-    for duty, paths in (("audit", ("sys/policies/acl/audit", "sys/mounts/other", "auth/operators/certs/audit", "pki_int/roles/host-other")),
-                        ("manager", ("auth/operators/certs/manager", "sys/audit/volume", "sys/mounts/other"))):
+    for duty, paths in (
+        (
+            "audit",
+            ("sys/policies/acl/audit", "sys/mounts/other", "auth/operators/certs/audit", "pki_int/roles/host-other"),
+        ),
+        ("manager", ("auth/operators/certs/manager", "sys/audit/volume", "sys/mounts/other")),
+    ):
         said = asked(observe, subject, vault(duty), "post", "sys/capabilities-self", paths=list(paths))["data"]
         may = {path for path in paths if set(said[path]) & {"create", "update", "delete", "root"}}
         assert not may, f"{duty} may change {', '.join(sorted(may))}"
@@ -115,8 +128,11 @@ def test_nobody_holds_a_root_token(vault, subject, observe, places, label, host)
         assert "root" not in given, f"{name} logs in as root"
     mode = host.check_output("cat /etc/jinku/unseal-mode").splitlines()[0]
     if mode == "static":
-        label("unseal", "The vault opens itself with a key that lies on its own host (static seal): for the lab only.",
-              "密钥库使用存放在本机的静态密钥自动解封：仅限实验环境。")
+        label(
+            "unseal",
+            "The vault opens itself with a key that lies on its own host (static seal): for the lab only.",
+            "密钥库使用存放在本机的静态密钥自动解封：仅限实验环境。",
+        )
 
 
 @pytest.mark.control("dengbao:8.1.4.2.b", "dengbao:8.1.4.1.d", "iso27001:A.8.2")
@@ -128,13 +144,21 @@ def test_without_a_certificate_there_is_no_way_in(vault, subject, observe):
     zh: 未持份额不能生成根令牌，默认令牌无效，未出示证书不能登录。
     """
     nobody = vault("")
-    for method, path, data in (("put", "sys/generate-root/attempt", {}), ("put", "sys/rekey/init", {"secret_shares": 1, "secret_threshold": 1}),
-                               ("post", "auth/operators/login", {"name": "manager"}), ("post", "auth/hosts/login", {})):
+    for method, path, data in (
+        ("put", "sys/generate-root/attempt", {}),
+        ("put", "sys/rekey/init", {"secret_shares": 1, "secret_threshold": 1}),
+        ("post", "auth/operators/login", {"name": "manager"}),
+        ("post", "auth/hosts/login", {}),
+    ):
         said = asked(observe, subject, nobody, method, path, **data)
         assert isinstance(said, str), f"{path} is answered without proof: {said}"
-        assert said in ("Forbidden", "InvalidRequest", "InvalidPath", "HTTP 405"), f"{path} without proof: not refused but {said}"
+        assert said in ("Forbidden", "InvalidRequest", "InvalidPath", "HTTP 405"), (
+            f"{path} without proof: not refused but {said}"
+        )
     for guess in ("root", "token", "dev-only-token"):
-        assert asked(observe, subject, vault.door.client(token=guess), "get", "auth/token/lookup-self") == "Forbidden", f"token {guess!r} is taken"
+        assert (
+            asked(observe, subject, vault.door.client(token=guess), "get", "auth/token/lookup-self") == "Forbidden"
+        ), f"token {guess!r} is taken"
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.d", "iso27001:A.8.15")
@@ -161,7 +185,7 @@ def test_a_refused_request_is_in_both_records_and_at_the_log_tier(vault, subject
     """
     assert asked(observe, subject, vault("audit"), "get", f"database/static-creds/{TOKEN}") == "Forbidden"
     for file in AUDIT_FILES:
-        found = host.run(f"grep -h {TOKEN} {file} | grep '\"type\":\"response\"' | tail -n 1")
+        found = host.run(f'grep -h {TOKEN} {file} | grep \'"type":"response"\' | tail -n 1')
         assert TOKEN in found.stdout, f"not in {file}"
         record = json.loads(found.stdout)
         assert record["time"], "no time"
@@ -185,15 +209,20 @@ with through_the_bastion(fleet) as door, manager(fleet, door) as client:
 END"""
 SABOTAGE = (
     Sabotage(
-        "the auditor's policy lets them read an application's secret", on="vault", where="controller",
-        breaks=AT_THE_VAULT % 'path "database/*" { capabilities = ["read"] }', mends=AT_THE_VAULT % "",
+        "the auditor's policy lets them read an application's secret",
+        on="vault",
+        where="controller",
+        breaks=AT_THE_VAULT % 'path "database/*" { capabilities = ["read"] }',
+        mends=AT_THE_VAULT % "",
         kills=("test_each_policy_allows_what_its_expectation_says", "test_duties_are_refused_what_is_not_theirs"),
     ),
     Sabotage(
-        "the vault keeps one record only", on="vault",
-        breaks="cp -a /etc/openbao/openbao.hcl /run/sabotage.hcl && sed -i '/^audit \"file\" \"forwarded\"/,/^}/d' /etc/openbao/openbao.hcl"
-               " && systemctl restart openbao.service",
+        "the vault keeps one record only",
+        on="vault",
+        breaks='cp -a /etc/openbao/openbao.hcl /run/sabotage.hcl && sed -i \'/^audit "file" "forwarded"/,/^}/d\' /etc/openbao/openbao.hcl'
+        " && systemctl restart openbao.service",
         mends="cp -a /run/sabotage.hcl /etc/openbao/openbao.hcl && rm /run/sabotage.hcl && systemctl restart openbao.service",
-        kills=("test_everything_is_recorded_twice", "test_a_refused_request_is_in_both_records_and_at_the_log_tier"), settle=6.0,
+        kills=("test_everything_is_recorded_twice", "test_a_refused_request_is_in_both_records_and_at_the_log_tier"),
+        settle=6.0,
     ),
 )

@@ -72,7 +72,7 @@ def test_a_command_without_end_is_killed_with_its_children(host):
 
 def test_slow_commands_of_one_host_run_side_by_side(host):
     begin = time.monotonic()
-    host.backend.channel.prefetch(["sleep 0.5; echo a", "sleep 0.5; echo b"])
+    host.backend.channel.prefetch([("sleep 0.5; echo a", None), ("sleep 0.5; echo b", None)])
     time.sleep(0.05)
     assert host.run("sleep 0.5; echo a").stdout == "a\n"
     assert host.run("sleep 0.5; echo b").stdout == "b\n"

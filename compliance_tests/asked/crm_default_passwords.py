@@ -15,6 +15,8 @@ from trytond.res.user import CRYPT_CONTEXT  # noqa: E402 - it reads the configur
 address, _, options = config.get("database", "uri").partition("?")
 with psycopg2.connect(f"{address.rstrip('/')}/{config.get('database', 'default_name')}?{options}") as connection:
     cursor = connection.cursor()
-    cursor.execute("SELECT login, password_hash FROM res_user WHERE active AND password_hash IS NOT NULL AND login IS NOT NULL")
+    cursor.execute(
+        "SELECT login, password_hash FROM res_user WHERE active AND password_hash IS NOT NULL AND login IS NOT NULL"
+    )
     for login, kept in cursor.fetchall():
         print(login, next((word for word in (*sys.argv[1:], login) if CRYPT_CONTEXT.verify(word, kept)), "none"))

@@ -20,8 +20,13 @@ class Response(ctypes.Structure):
     _fields_ = (("text", ctypes.c_void_p), ("code", ctypes.c_int))
 
 
-TALK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.POINTER(Message)),
-                        ctypes.POINTER(ctypes.POINTER(Response)), ctypes.c_void_p)
+TALK = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.POINTER(ctypes.POINTER(Message)),
+    ctypes.POINTER(ctypes.POINTER(Response)),
+    ctypes.c_void_p,
+)
 DELAY = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 
 

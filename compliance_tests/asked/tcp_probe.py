@@ -30,8 +30,13 @@ async def probe(address, port, source):
         except TimeoutError:
             said = "silent"
         except OSError as error:
-            said = {errno.ECONNREFUSED: "refused", errno.EACCES: "prohibited", errno.EPERM: "prohibited",
-                    errno.EHOSTUNREACH: "unreachable", errno.ENETUNREACH: "unreachable"}.get(error.errno, str(error.errno))
+            said = {
+                errno.ECONNREFUSED: "refused",
+                errno.EACCES: "prohibited",
+                errno.EPERM: "prohibited",
+                errno.EHOSTUNREACH: "unreachable",
+                errno.ENETUNREACH: "unreachable",
+            }.get(error.errno, str(error.errno))
     return f"{address},{port} {said} {1000 * (time.monotonic() - begin):.0f}"
 
 

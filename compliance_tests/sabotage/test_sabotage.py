@@ -44,16 +44,37 @@ def judged(path: Path, names: tuple[str, ...], thing: Object, document: Path) ->
     """Run the named tests on one object in a session of their own; what they found."""
     document.unlink(missing_ok=True)
     tests = [f"{path}::{name}[{thing.id}]" for name in names]
-    done = subprocess.run([sys.executable, "-m", "pytest", *tests, "-q", "--tb=short", "-p", "no:cacheprovider", "--evidence",
-                           str(document)], capture_output=True, text=True, check=False, cwd=TESTS.parent, timeout=180)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *tests,
+            "-q",
+            "--tb=short",
+            "-p",
+            "no:cacheprovider",
+            "--evidence",
+            str(document),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=TESTS.parent,
+        timeout=180,
+    )
     assert document.exists(), done.stdout[-1500:] + done.stderr[-1500:]
     return read_result(document)
 
 
 def verdicts(result: CheckResult) -> dict[str, str]:
     """Name of test -> verdict, with the reason for what is not tested."""
-    return {record.test.rpartition("::")[2]: record.verdict if record.verdict != "not_tested" else f"not tested: {record.reason.text}"
-            for record in result.records}
+    return {
+        record.test.rpartition("::")[2]: record.verdict
+        if record.verdict != "not_tested"
+        else f"not tested: {record.reason.text}"
+        for record in result.records
+    }
 
 
 @pytest.mark.sabotage
@@ -62,8 +83,11 @@ def test_the_tests_notice(path, sabotage, topology, pytestconfig, tmp_path):
     """Broken: every named test says nonconform (an error would prove nothing). Mended: every one conforms."""
     thing = victim(topology, sabotage)
     node = sabotage.where or thing.node
-    argv = ["sh", "-c", far_end(sudo=False)] if node == "controller" else pytestconfig.hook.pytest_jinku_argv(
-        config=pytestconfig, node=node)
+    argv = (
+        ["sh", "-c", far_end(sudo=False)]
+        if node == "controller"
+        else pytestconfig.hook.pytest_jinku_argv(config=pytestconfig, node=node)
+    )
     channel = Channel(node, argv)
     document = tmp_path / "check.json"
     try:

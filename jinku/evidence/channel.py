@@ -102,6 +102,8 @@ class Channel:
         self.name = name
         self._asked: dict[tuple[str, str | None], Future[Answer]] = {}
         self._waiting: dict[int, tuple[str, Future[Answer]]] = {}
+        #: (command, given) by the id of the observation that it led to
+        self.questions: dict[str, tuple[str, str | None]] = {}
         self._lock = threading.Lock()
         self._number = 0
         self._open: Future[None] = Future()
@@ -160,7 +162,7 @@ class Channel:
                 stdout,
                 stderr,
                 observation_of(
-                    f"{self.name}-{number:03d}",
+                    self._id(number),
                     self.name,
                     command,
                     code,
@@ -172,6 +174,9 @@ class Channel:
             )
         )
 
+    def _id(self, number: int) -> str:
+        return f"{self.name}-{number:03d}"
+
     def start(self, command: str, timeout: float = COMMAND_SECONDS, given: str | None = None) -> "Future[Answer]":
         """Ask, without waiting. The same command is asked once a session; ``timeout``: seconds of running on the host."""
         self._open.result()
@@ -182,6 +187,7 @@ class Channel:
             future: Future[Answer] = Future()
             self._asked[command, given] = future
             self._waiting[self._number] = (command, future)
+            self.questions[self._id(self._number)] = (command, given)
             line = json.dumps([self._number, command, timeout, given])
         try:
             with self._lock:
@@ -205,13 +211,13 @@ class Channel:
                 f"{self.name}: no answer after {timeout + GIVE_UP_SECONDS:.0f} s: {command}"
             ) from error
 
-    def prefetch(self, commands: Sequence[str]) -> None:
-        """Ask all ``commands`` in the background; an unreachable host is silently left to the tests to meet."""
+    def prefetch(self, questions: Sequence[tuple[str, str | None]]) -> None:
+        """Ask all (command, given) in the background; an unreachable host is silently left to the tests to meet."""
 
         def ask() -> None:
             try:
-                for command in commands:
-                    self.start(command)
+                for command, given in questions:
+                    self.start(command, given=given)
             except Unreachable:
                 return
 

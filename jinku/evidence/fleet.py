@@ -76,7 +76,7 @@ class Fleet:
     def open(self, names: Iterable[str]) -> None:
         """Open channels side by side and ask each at once what it runs on."""
         for name in names:
-            self.channel(name).prefetch(["systemd-detect-virt"])
+            self.channel(name).prefetch([("systemd-detect-virt", None)])
 
     def host(self, name: str) -> Host:
         """Testinfra's view of a node, or of the ``controller``.
@@ -87,6 +87,11 @@ class Fleet:
         if name not in self._hosts:
             self._hosts[name] = host_over(self._channels[name], self._notebook.add)
         return self._hosts[name]
+
+    def question(self, seen: Observation) -> tuple[str, str | None] | None:
+        """The command and standard input behind an observation; ``None`` if no channel made it."""
+        channel = self._channels.get(seen.where)
+        return channel.questions.get(seen.id) if channel else None
 
     def unreachable(self) -> dict[str, str]:
         """Nodes that were tried and did not answer, with what SSH said."""

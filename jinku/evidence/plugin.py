@@ -26,11 +26,12 @@ from typing import cast
 import pytest
 
 import jinku
+from jinku.evidence.ahead import Ahead
 from jinku.evidence.catalogue import Catalogue, load_catalogue
 from jinku.evidence.channel import Unreachable, over_ssh
 from jinku.evidence.declared import load_declared
 from jinku.evidence.fixtures import Fixtures
-from jinku.evidence.fleet import Fleet, Notebook
+from jinku.evidence.fleet import CONTROLLER, Fleet, Notebook
 from jinku.evidence.masking import mask
 from jinku.evidence.objects import CLASSES, objects_of
 from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason, Record, Subject, Substrate, Verdict
@@ -44,6 +45,7 @@ _MARKERS = (
     "objects(class, ...): classes of object that it is run on: " + ", ".join(CLASSES),
     "setting: the test looks at an effective setting",
     "behaviour: the test tries it",
+    "ahead: a test of behaviour whose questions change nothing and may be asked before it runs",
     "sabotage: breaks the running environment, expects the tests to notice, and mends it",
     "browser: drives a browser through the CRM",
     "fault: makes something fail in the lab",
@@ -97,6 +99,7 @@ class Check:
         self.fleet = Fleet(lambda node: config.hook.pytest_jinku_argv(config=config, node=node), self.notebook)
         self.records: list[Record] = []
         self.labels: dict[str, Label] = {}
+        self.ahead = Ahead(self.places.state / "asked-before.json")
         self.started = datetime.now(UTC)
 
     @pytest.hookimpl(trylast=True)
@@ -154,7 +157,8 @@ class Check:
             thing, ahead = subject_of(item), getattr(getattr(item, "module", None), "prefetch", None)
             if thing and ahead and thing.node in nodes and (ahead, thing.id) not in asked:
                 asked.add((ahead, thing.id))
-                self.fleet.channel(thing.node).prefetch(list(ahead(thing, self.topology)))
+                self.fleet.channel(thing.node).prefetch([(command, None) for command in ahead(thing, self.topology)])
+        self.ahead.start(self.fleet, [item.nodeid for item in session.items if asks_only(item)], {*nodes, CONTROLLER})
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -174,6 +178,8 @@ class Check:
         return report
 
     def _record(self, item: pytest.Item, thing: Object, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        if asks_only(item) and report.passed:
+            self.ahead.learn(self.fleet, item.nodeid, [self.notebook.all[name] for name in self.notebook.page])
         verdict, reason = _verdict(call, report)
         title_en, title_zh = _titles(item)
         polarity: Polarity = "setting" if item.get_closest_marker("setting") else "behaviour"
@@ -201,6 +207,7 @@ class Check:
         if target is not None and not self.config.getoption("collectonly"):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(self.result().model_dump_json(indent=1), encoding="utf-8")
+            self.ahead.save()
         self.fleet.close()
 
     def _substrate(self, thing: Object) -> Substrate:
@@ -246,6 +253,11 @@ def subject_of(item: pytest.Item) -> Object | None:
     callspec = getattr(item, "callspec", None)
     found = callspec.params.get("subject") if callspec else None
     return found if isinstance(found, Object) else None
+
+
+def asks_only(item: pytest.Item) -> bool:
+    """Whether a test changes nothing, so that its questions may be asked before it runs."""
+    return any(item.get_closest_marker(name) for name in ("setting", "ahead"))
 
 
 def _verdict(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[Verdict, Reason]:
