@@ -88,9 +88,11 @@ class Places:
         return self.state / "journal.jsonl"
 
     def make(self) -> None:
-        """Make the state folder, readable by its owner only. Existing folders keep their content.
+        """Make the state folder, readable by its owner only. Existing folders keep their content, not a wider mode.
 
         :raises OSError: the folder cannot be made, for instance on a full or read-only disk.
         """
-        for folder in (self.state, self.ssh, self.pki, self.vault):
+        for folder in (self.state, self.ssh, self.pki, self.vault, self.reports):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_mode & 0o077:  # made by somebody else before us, such as the parents of a log file
+                folder.chmod(0o700)

@@ -43,6 +43,14 @@ def test_every_node_is_reached_through_the_bastion_with_a_known_key(places, topo
     assert f"db1 {KEY}\n" in places.known_hosts.read_text()
 
 
+def test_the_state_is_for_its_owner_only_whoever_made_it(places):
+    places.reports.mkdir(parents=True)
+    places.state.chmod(0o755)
+    places.make()
+    folders = (places.state, places.ssh, places.pki, places.vault, places.reports)
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+
+
 def test_a_site_that_is_down_keeps_its_known_keys(places, topology):
     ssh_access.write(topology, places, {node.name: KEY for node in topology.nodes})
     ssh_access.write(topology, places, {})

@@ -30,8 +30,8 @@ from hvac.exceptions import VaultError as HvacError
 
 from jinku import vault
 from jinku.parts import PartError, ensure_part, part_version
-from jinku.pki import Authority, PkiError, certifies
-from jinku.places import cache_root
+from jinku.pki import PkiError, certifies, ensure_operators, ensure_root
+from jinku.places import Places, cache_root
 
 #: Days for which the vault's own certificate is valid, and how many must be left after a run: longer than a cold spell.
 LIFE, LEFT = 397, 120
@@ -67,10 +67,8 @@ class ActionModule(ActionBase):
     def _fleet(self) -> vault.Fleet:
         """Return the fleet; the authorities outside the vault are made where they are missing."""
         fleet = vault.Fleet.of_variables(self._variables)
-        Authority(fleet.state / "pki", "root").ensure(f"Jinku root {fleet.environment}", years=20, path_length=1)
-        Authority(fleet.state / "pki", "operators").ensure(
-            f"Jinku operators {fleet.environment}", years=5, path_length=0
-        )
+        self._root = ensure_root(Places(fleet.environment))
+        ensure_operators(Places(fleet.environment))
         return fleet
 
     def _result(self, changes: list[str], **more: Any) -> dict[str, Any]:
@@ -114,12 +112,11 @@ class ActionModule(ActionBase):
         changes = list(found["made"])
         name = str(self._variables["jinku_node"]["name"])
         (machine,) = (machine for machine in fleet.machines if machine.name == name)
-        root = Authority(fleet.state / "pki", "root")
         wanted = {"names": list(dict.fromkeys([fleet.vault_name, *machine.names])), "addresses": machine.addresses}
-        if not certifies(found["certificate"], found["request"], root, days=LEFT, **wanted):
+        if not certifies(found["certificate"], found["request"], self._root, days=LEFT, **wanted):
             changes.append("/etc/openbao/tls/server.pem")
             if not check:
-                signed = root.sign_server(found["request"].encode(), **wanted, days=LIFE)
+                signed = self._root.sign_server(found["request"].encode(), **wanted, days=LIFE)
                 self._on_host("/usr/local/sbin/jinku-vault certificate", signed.decode())
         again = bool(self._task.args.get("restart", False))
         if found["unit"] != "active" or again:
