@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the Pulumi program asks of the provider `jinku`, without an engine: the two must understand each other."""
 
+import asyncio
+
 import pulumi
 import pytest
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks, set_mocks
@@ -29,7 +31,17 @@ class Recorder(Mocks):
 
 
 @pytest.fixture
-def declared(tmp_path, monkeypatch):
+def loop():
+    """A loop of its own: Pulumi's mocks take the thread's, which an `asyncio.run` of another test has removed."""
+    own = asyncio.new_event_loop()
+    asyncio.set_event_loop(own)
+    yield own
+    asyncio.set_event_loop(None)
+    own.close()
+
+
+@pytest.fixture
+def declared(tmp_path, monkeypatch, loop):  # noqa: ARG001 - set up before, closed after
     """Resources of both sites of the lab, and the options they were declared with."""
     monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(lab, "ensure_part", lambda name, cache: cache / f"{name}.deb")
