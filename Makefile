@@ -56,7 +56,10 @@ lint: bootstrap-tests ## Run the static checks
 	@$(BIN)/mypy
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/ansible-lint --offline
-	@shellcheck tools/*.sh
+	@shellcheck .ci/run tools/*.sh hardening/*/files/usr/local/libexec/* roles/*/files/etc/jinku/tls-reload.d/* \
+		roles/log/files/usr/local/sbin/jinku-log-retention
+	@shellcheck --shell=bash roles/*/files/converge.sh
+	@shellcheck --shell=sh --exclude=SC1091,SC2086,SC3028 stacks/provider/lab/scripts/*.sh
 
 format: bootstrap-tests ## Format the Python code
 	@$(BIN)/ruff format .

@@ -5,12 +5,14 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jinja2
 import jinja2.nodes
 import pytest
 import yaml
+
+from jinku.model.environment import Tier
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROLES = sorted(path.parent for folder in ("hardening", "roles") for path in (REPOSITORY / folder).glob("*/tasks"))
@@ -216,6 +218,14 @@ def test_every_manifest_entry_has_its_file_and_every_file_its_entry(role: Path) 
     assert {name for name in listed if "{{" not in name} <= plain | rendered
     if listed:
         assert {name for name in plain | rendered if name.split("/")[0] in ("etc", "usr", "var", "srv")} <= listed
+
+
+def test_every_tier_that_a_node_may_have_is_a_role_and_a_stage() -> None:
+    """A tier without a role would be accepted and do nothing."""
+    stages = load(REPOSITORY / "site.yml")
+    for tier in get_args(Tier):
+        assert (REPOSITORY / "roles" / tier / "tasks/main.yml").is_file(), tier
+        assert any(stage["hosts"] == tier for stage in stages), tier
 
 
 def test_the_stages_name_every_role() -> None:

@@ -11,11 +11,8 @@ TIER_ZONE: dict[Tier, Zone] = {
     "crm": "app",
     "postgres": "data",
     "vault": "security",
-    "identity": "security",
     "bastion": "ops",
-    "monitor": "ops",
     "log": "audit",
-    "backup": "audit",
 }
 
 #: tier -> (kind, mount point, size in GiB)
