@@ -293,6 +293,18 @@ class TestANetwork:
 
 @pytest.mark.usefixtures("host")
 class TestARouter:
+    def test_whose_addresses_or_routes_were_changed_by_hand_is_seen_and_mended(self, engine):
+        inside = ["ip", "-n", names.router(ENV, "a")]
+        changes = (
+            [*inside, "addr", "del", "10.197.0.1/27", "dev", "data"],
+            [*inside, "addr", "add", "10.197.0.30/27", "dev", "data"],
+            ["ip", "route", "del", "10.197.0.0/27"],
+        )
+        for change in changes:
+            subprocess.run(change, check=True)
+            assert engine.read("Router", ROUTER)["state"] == "broken", change
+            assert engine.update("Router", {**ROUTER, "state": "broken"}, ROUTER)["state"] == "running"
+
     def test_whose_packet_filter_was_changed_by_hand_is_seen_and_mended(self, engine):
         inside = ["nsenter", f"--net=/run/netns/{names.router(ENV, 'a')}"]
         subprocess.run([*inside, "nft", "flush", "ruleset"], check=True)

@@ -6,6 +6,7 @@ Its legs are called as the zones are, and `wan` and `link`; so a packet filter m
 
 import hashlib
 import ipaddress
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,15 +72,24 @@ class Router:
                 ports.append(links.Port(out, bridge, names.interface(f"{bridge}.{self.site}"), self.netns, bridge))
         return ports
 
+    def legs(self) -> list[Leg]:
+        """All its legs: into the zones, the wan and the link."""
+        wan, link = Leg("wan", self.wan_address, self.wan_address6), Leg("link", self.link_address, self.link_address6)
+        return [*self.zones, wan, link]
+
+    def addresses(self) -> set[tuple[str, str]]:
+        """(interface, address with length) of every address it is to have."""
+        return {
+            (names.interface(leg.zone), ipaddress.ip_interface(address).with_prefixlen)
+            for leg in self.legs()
+            for address in (leg.address, leg.address6)
+            if address
+        }
+
     def configuration(self) -> list[str]:
         """`ip` commands for its addresses and routes, in an order that works; each replaces what is there."""
-        legs = [
-            *self.zones,
-            Leg("wan", self.wan_address, self.wan_address6),
-            Leg("link", self.link_address, self.link_address6),
-        ]
         lines = []
-        for leg in legs:
+        for leg in self.legs():
             device = names.interface(leg.zone)
             if leg.address:
                 lines.append(f"addr replace {leg.address} dev {device}")
@@ -116,8 +126,28 @@ async def ensure(router: Router) -> None:
     for port in router.ports():
         await links.ensure_port(port)
     await load(router)  # before the addresses: nothing passes unfiltered
+    stale = {one for one in await addresses(router) if one not in router.addresses()}
+    await ip(router.netns, [f"addr del {address} dev {device}" for device, address in sorted(stale)])
     await ip(router.netns, router.configuration())
     await ip(None, router.back())
+
+
+async def addresses(router: Router) -> set[tuple[str, str]]:
+    """(interface, address with length) of all that its legs really have."""
+    told = json.loads(await run("ip", "-n", router.netns, "-json", "addr", "show", "scope", "global"))
+    return {
+        (link["ifname"], f"{one['local']}/{one['prefixlen']}")
+        for link in told
+        for one in link.get("addr_info", ())  # what the filter leaves out is told as {}
+        if "local" in one and link["ifname"] != "lo"
+    }
+
+
+async def routes(netns: str | None) -> set[tuple[str, str]]:
+    """(network, gateway) of every route through a gateway, in a namespace or (None) the controller's own."""
+    where = ["-n", netns] if netns else []
+    told = [json.loads(await run("ip", *where, family, "-json", "route") or "[]") for family in ("-4", "-6")]
+    return {(route["dst"], route["gateway"]) for family in told for route in family if "gateway" in route}
 
 
 async def load(router: Router) -> None:
@@ -139,7 +169,7 @@ def record(router: Router) -> Path:
 
 
 async def inspect(router: Router) -> Literal["absent", "broken", "running"]:
-    """`absent` without a namespace; `broken` if a leg, the packet filter, the mirror or forwarding is not as it should be."""
+    """`absent` without a namespace; `broken` if a leg, an address, a route, the packet filter, the mirror or forwarding is not as it should be."""
     if not links.alive(router.netns):
         return "absent"
     for port in router.ports():
@@ -147,10 +177,21 @@ async def inspect(router: Router) -> Literal["absent", "broken", "running"]:
             return "broken"
     if not record(router).exists() or record(router).read_text() != await loaded(router):
         return "broken"
+    if await addresses(router) != router.addresses() or not await routed(router):
+        return "broken"
     forwards = await in_netns(router.netns, "sysctl", "--values", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
     if forwards.split() != ["1", "1"] or not await outside.whole(router.env):
         return "broken"
     return "running"
+
+
+async def routed(router: Router) -> bool:
+    """True if the router knows the way to the other sites, and the controller the way to the zones."""
+    for netns, lines in ((router.netns, router.configuration()), (None, router.back())):
+        words = [line.split() for line in lines if line.startswith("route ")]
+        if not {(str(ipaddress.ip_network(line[2])), line[4]) for line in words} <= await routes(netns):
+            return False
+    return True
 
 
 async def remove(router: Router) -> None:
