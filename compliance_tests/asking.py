@@ -21,14 +21,15 @@ def _script(name: str) -> str:
 def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str = "") -> str:
     """Run a script of compliance_tests/asked on ``host`` (from its standard input; as root or ``user``): what it printed.
 
-    :raises AssertionError: it failed.
+    :raises RuntimeError: the script itself failed, so that nothing can be said.
     """
     words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in arguments)
     runner = f"runuser -u {user} -G jinku-tls -- " if user else ""
     result = host.run(
         f": compliance_tests/asked/{script}; {runner}python3 - {words}", given=_script(script), timeout=timeout
     )
-    assert result.rc == 0, f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}"
+    if result.rc != 0:
+        raise RuntimeError(f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}")
     return str(result.stdout)
 
 

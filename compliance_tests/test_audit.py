@@ -12,8 +12,6 @@ from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
 
 TOKEN = secrets.token_hex(6)
-# GB/T 22239-2019 8.1.5.4.d with CSL Article 23: six months at least.
-KEPT_DAYS = 180
 RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 
 
@@ -90,9 +88,8 @@ def test_records_leave_the_host_as_they_are_made(host, topology):
     assert host.service("rsyslog").is_running, "the forwarder does not run"
     peers = {str(address) for node in logs for address in node.addresses}
     open_ones = host.check_output(f"ss -Htnp state established dport = :{SERVICES['log'].port}")
-    assert any(peer in open_ones for peer in peers) and "rsyslogd" in open_ones, (
-        "the forwarder is not connected to the log tier"
-    )
+    assert "rsyslogd" in open_ones, "the forwarder is not connected"
+    assert any(peer in open_ones for peer in peers), "the forwarder is not connected to the log tier"
     record = host.check_output("journalctl -q -n 1 -o json --no-pager --output-fields=_HOSTNAME,_UID,MESSAGE,PRIORITY")
     for field in ("__REALTIME_TIMESTAMP", "_HOSTNAME", "MESSAGE"):
         assert field in record, f"records lack {field}"
@@ -120,62 +117,10 @@ def test_records_cannot_be_changed_by_those_they_speak_of(host, topology, subjec
         )
         if log.name != subject.node:
             mine = fleet.host(log.name).check_output(f"stat -c '%U %a' /var/log/remote/{subject.node}")
-            assert mine.startswith("root 7") and mine.endswith("0"), f"the copy's folder is {mine}"
+            owner, mode = mine.split()
+            assert (owner, mode[-1]) == ("root", "0"), f"the copy's folder is {mine}"
             way_in = tcp_probe(host, [(str(log.address), SERVICES["ssh"].port)])
             assert may_ssh or "open" not in way_in.values(), "the host reaches the log tier's sshd"
-
-
-def retention(host):
-    """Command line that deletes old records, as systemd would run it."""
-    return re.search(
-        r"argv\[\]=([^;]+) ;", host.check_output("systemctl show jinku-log-retention.service -p ExecStart")
-    )[1].strip()
-
-
-@pytest.mark.control("dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15", "iso27001:A.5.33")
-@pytest.mark.objects("log")
-@pytest.mark.setting
-def test_records_are_kept_for_six_months(host):
-    """What systemd runs each day deletes nothing younger than 180 days, and the volume has room for them.
-
-    zh: 每日清理任务不删除 180 天以内的日志，且存储容量足够。
-    """
-    words = retention(host).split()
-    days = [int(word) for word in words if word.isdigit()]
-    assert days, f"no number of days: {' '.join(words)}"
-    assert days[0] >= KEPT_DAYS, f"records are deleted after {days[0]} days"
-    assert host.run("systemctl is-active jinku-log-retention.timer").stdout.strip() == "active"
-    used, free = (
-        int(word) for word in host.check_output("df --output=used,avail -B1 /var/log/remote | tail -n 1").split()
-    )
-    ages = int(
-        host.check_output(
-            "echo $(( ($(date +%s) - $(find /var/log/remote -name '*.log*' -printf '%T@\\n' | sort -n | head -n 1 | cut -d. -f1)) / 86400 + 1 ))"
-        )
-    )
-    content = int(host.check_output("du -sb /var/log/remote | cut -f1"))
-    assert content / ages * KEPT_DAYS < used + free, (
-        f"at {content / ages / 1e6:.0f} MB a day the volume is full before {KEPT_DAYS} days"
-    )
-
-
-@pytest.mark.control("dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15", "iso27001:A.5.33")
-@pytest.mark.objects("log")
-@pytest.mark.behaviour
-def test_the_daily_deletion_spares_six_months(host):
-    """The very command is run on a scratch folder with records of 179 and 500 days: the younger one stays.
-
-    zh: 在临时目录上实际执行清理命令：179 天的记录保留，500 天的被删除。
-    """
-    command = retention(host).replace("/var/log/remote", "$scratch")
-    assert "$scratch" in command, f"the command does not name the folder: {command}"
-    seen = host.check_output(
-        'scratch=$(mktemp -d) && mkdir $scratch/host && for age in 179 500; do day=$(date -d "$age days ago" +%F);'
-        f' echo line > $scratch/host/$day.log; touch -d "$age days ago" $scratch/host/$day.log; done; {command};'
-        ' for age in 179 500; do ls $scratch/host | grep -q $(date -d "$age days ago" +%F) && echo $age; done; rm -r $scratch'
-    )
-    assert "179" in seen.split(), "a record of 179 days was deleted"
-    assert "500" not in seen.split(), "nothing is ever deleted, so the test proves nothing"
 
 
 SABOTAGE = (
@@ -201,14 +146,5 @@ SABOTAGE = (
         breaks="setfacl -R -m g:jinku-audit:rwX /var/log/journal",
         mends="setfacl -R -x g:jinku-audit /var/log/journal",
         kills=("test_records_cannot_be_changed_by_those_they_speak_of",),
-    ),
-    Sabotage(
-        "records are deleted after 90 days",
-        on="log",
-        breaks="mkdir -p /run/systemd/system/jinku-log-retention.service.d && printf '[Service]\\nExecStart=\\nExecStart="
-        "/usr/local/sbin/jinku-log-retention /var/log/remote 90 7 10\\n' >"
-        " /run/systemd/system/jinku-log-retention.service.d/sabotage.conf && systemctl daemon-reload",
-        mends="rm -r /run/systemd/system/jinku-log-retention.service.d && systemctl daemon-reload",
-        kills=("test_records_are_kept_for_six_months", "test_the_daily_deletion_spares_six_months"),
     ),
 )

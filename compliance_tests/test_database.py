@@ -171,18 +171,13 @@ def test_the_crm_role_cannot_step_beyond_its_data(host):
         "SELECT pg_read_file('/etc/hostname')",
         "ALTER SYSTEM SET log_statement = 'none'",
         "CREATE DATABASE sabotage",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid()"
-        " AND false OR pg_has_role('crm', 'postgres', 'member')",
-        "SET SESSION AUTHORIZATION postgres",
     ):
         tried = host.run(
             "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d crm -c 'SET SESSION AUTHORIZATION crm' -c %s",
             statement,
         )
         refused = "permission denied" in tried.stderr or "must be superuser" in tried.stderr
-        # A session that PostgreSQL began as postgres may go back to it; what counts is that nothing runs as more than crm.
-        harmless = statement.startswith(("SET SESSION", "SELECT pg_terminate")) and tried.stdout.strip() in ("", "f")
-        assert refused or harmless, f"{statement}: {tried.stdout.strip() or 'done'}"
+        assert refused, f"{statement}: {tried.stdout.strip() or tried.stderr.strip() or 'done'}"
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.b", "iso27001:A.8.15")

@@ -80,7 +80,7 @@ def edge_settings(host) -> list[str]:
     return [line.strip() for line in host.check_output(command).splitlines() if not line.lstrip().startswith("#")]
 
 
-@pytest.mark.control("dengbao:8.1.3.3.a", "dengbao:8.1.3.2.e", "iso27001:A.8.20")
+@pytest.mark.control("dengbao:8.1.3.3.a", "dengbao:8.1.3.2.e", "dengbao:8.1.4.4.d", "iso27001:A.8.20")
 @pytest.mark.objects("edge")
 @pytest.mark.setting
 def test_the_attack_rules_block(host):

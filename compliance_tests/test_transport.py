@@ -62,7 +62,14 @@ def handshake(door: Door, version: ssl.TLSVersion, suites: str = "ALL:@SECLEVEL=
             return "refused: UNEXPECTED_EOF_WHILE_READING"
 
 
-@pytest.mark.control("dengbao:8.1.2.2.b", "dengbao:8.1.4.8.a", "iso27001:A.8.24")
+@pytest.mark.control(
+    "dengbao:8.1.2.2.b",
+    "dengbao:8.1.4.8.a",
+    "dengbao:8.1.2.2.a",
+    "dengbao:8.1.4.7.a",
+    "dengbao:8.1.4.1.c",
+    "iso27001:A.8.24",
+)
 @pytest.mark.objects("edge")
 @pytest.mark.setting
 def test_the_edge_speaks_modern_tls_on_both_legs(host):

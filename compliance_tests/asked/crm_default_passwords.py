@@ -4,13 +4,14 @@
 Prints one line an active user: ``<login> none|<the password>``. It reads the hashes as the application does and keeps none.
 """
 
+import os
 import sys
+
+os.environ["TRYTOND_CONFIG"] = "/etc/jinku/crm/trytond.conf"  # read by the imports below
 
 import psycopg2
 from trytond.config import config
-
-config.update_etc("/etc/jinku/crm/trytond.conf")
-from trytond.res.user import CRYPT_CONTEXT  # noqa: E402 - it reads the configuration when it is imported
+from trytond.res.user import CRYPT_CONTEXT
 
 address, _, options = config.get("database", "uri").partition("?")
 with psycopg2.connect(f"{address.rstrip('/')}/{config.get('database', 'default_name')}?{options}") as connection:

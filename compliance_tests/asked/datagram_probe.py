@@ -43,4 +43,4 @@ for address in sys.argv[1:]:
         packet = struct.pack("!BBHHH", 128 if six else 8, 0, 0, 7, 1)
         if not six:
             packet = struct.pack("!BBHHH", 8, 0, checksum(packet), 7, 1)
-        print(address, "echo", tried(lambda one=echo, data=packet: one.sendto(data, (address, 0))))
+        print(address, "echo", tried(lambda one=echo, data=packet, to=address: one.sendto(data, (to, 0))))

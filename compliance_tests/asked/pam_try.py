@@ -13,10 +13,14 @@ libc.calloc.restype = libc.strdup.restype = ctypes.c_void_p
 
 
 class Message(ctypes.Structure):
+    """pam_message of <security/_pam_types.h>."""
+
     _fields_ = (("style", ctypes.c_int), ("text", ctypes.c_char_p))
 
 
 class Response(ctypes.Structure):
+    """pam_response of the same."""
+
     _fields_ = (("text", ctypes.c_void_p), ("code", ctypes.c_int))
 
 
@@ -31,6 +35,8 @@ DELAY = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 
 
 class Conversation(ctypes.Structure):
+    """pam_conv of the same."""
+
     _fields_ = (("talk", TALK), ("data", ctypes.c_void_p))
 
 

@@ -86,7 +86,9 @@ class Administrator:
 def administrator(topology: Topology, places: Places) -> Administrator:
     """The CRM's first administrator, whose password this test chooses and keeps: never where real data is."""
     if not topology.env.disposable:
-        pytest.skip("the test would choose the administrator's password; only where environment.yaml says `disposable: true`")
+        pytest.skip(
+            "the test would choose the administrator's password; only where environment.yaml says `disposable: true`"
+        )
     return Administrator(places)
 
 

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Self
 
 from jinku.evidence.channel import far_end
 from jinku.model import Topology
@@ -70,7 +71,8 @@ class Strangers:
         self._listeners: list[subprocess.Popen[str]] = []
         self.all: dict[str, Stranger] = {}
 
-    def __enter__(self) -> "Strangers":
+    def __enter__(self) -> Self:
+        """Make them."""
         self._sweep()
         for site, zone in dict.fromkeys((node.site, node.zone) for node in self._topology.nodes):
             self._in_zone(site, zone)
@@ -97,6 +99,7 @@ class Strangers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Remove them."""
         for listener in self._listeners:
             assert listener.stdin is not None
             listener.stdin.close()

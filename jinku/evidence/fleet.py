@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All channels of one session, opened side by side, and the notebook that they write into."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -31,9 +32,13 @@ class Notebook:
         return tuple(self._page)
 
     def add(self, observation: Observation) -> None:
-        """Keep an observation and count it to the running test."""
+        """Keep an observation, and count it to the running test if that test itself asked.
+
+        What other threads ask (probes that run beside the tests) counts for the test that asks for it again.
+        """
         self.all[observation.id] = observation
-        self._page[observation.id] = None
+        if threading.current_thread() is threading.main_thread():
+            self._page[observation.id] = None
 
     def observe(self, where: str, command: str, output: str, exit_code: int = 0, *, began: float | None = None) -> None:
         """Keep what a test saw without a channel, such as an HTTP answer.

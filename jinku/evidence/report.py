@@ -111,6 +111,19 @@ class _Page:
         return ShownObservation(seen, first, text if first else "", cut=seen.shortened or len(text) < len(whole))
 
 
+def _findings(result: CheckResult) -> dict[str, list[ObjectVerdict]]:
+    """Findings by item. Another framework's item is told only if no Dengbao item tells of the same object the same thing."""
+    found: dict[str, list[ObjectVerdict]] = defaultdict(list)
+    told: set[tuple[str, str]] = set()
+    bad = [pair for pair in result.verdicts if pair.verdict in (Verdict.NONCONFORM, Verdict.PARTIAL)]
+    for pair in sorted(bad, key=lambda pair: not pair.item.startswith("dengbao:")):
+        same = (pair.object, pair.reason.text.rpartition("failed: ")[2])
+        if pair.item.startswith("dengbao:") or same not in told:
+            found[pair.item].append(pair)
+        told.add(same)
+    return found
+
+
 def _columns(result: CheckResult) -> list[Object]:
     """Objects that some record speaks of, in the order of the objects."""
     touched = {record.object for record in result.records}
@@ -144,7 +157,7 @@ def render(result: CheckResult, language: str) -> str:
     )
     dengbao = [item for item in result.items if item.item.startswith("dengbao:")]
     pairs = [pair for pair in result.verdicts if pair.item.startswith("dengbao:")]
-    findings = [pair for pair in result.verdicts if pair.verdict in (Verdict.NONCONFORM, Verdict.PARTIAL)]
+    findings = _findings(result)
     return environment.get_template("report.html.j2").render(
         result=result,
         language=language,
