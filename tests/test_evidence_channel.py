@@ -103,6 +103,15 @@ def test_a_channel_that_breaks_says_so(notebook):
     channel.close()
 
 
+def test_a_line_that_is_cut_off_breaks_the_channel_at_once(notebook):
+    channel = Channel("cut", ["sh", "-c", "echo '\"ready\"'; read line; echo '[1, 0'; exec sleep 60"])
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="cut"):
+        host_over(channel, notebook.add).run("true")
+    assert time.monotonic() - began < 5
+    channel.close()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -133,7 +133,12 @@ class Channel:
     def _read(self) -> None:
         for line in self._out:
             self._deadline.cancel()
-            answer = json.loads(line)
+            try:
+                answer = json.loads(line)
+            except ValueError:  # cut off when the far end was killed, or not a line of ours at all
+                self._said.append(line.strip()[:200])
+                self._process.kill()
+                break
             if answer == "ready":
                 self._open.set_result(None)
             else:
