@@ -10,6 +10,13 @@ from testinfra.host import Host
 from jinku.evidence.fleet import CONTROLLER, Fleet
 from jinku.places import Places
 
+#: Shell, for sabotages: keep the files of accounts as they are, and put them back to the last byte (AIDE looks).
+_ACCOUNTS = "$(ls -d passwd* shadow* group* gshadow* subuid* subgid*)"
+KEEP_ACCOUNTS = f"cd /etc && tar -cpf /run/sabotage.accounts.tar {_ACCOUNTS}"
+PUT_ACCOUNTS_BACK = (
+    f"cd /etc && rm -f {_ACCOUNTS} && tar -xpf /run/sabotage.accounts.tar && rm /run/sabotage.accounts.tar"
+)
+
 ASKED = Path(__file__).with_name("asked")
 
 
@@ -24,7 +31,7 @@ def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str
     :raises RuntimeError: the script itself failed, so that nothing can be said.
     """
     words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in arguments)
-    runner = f"runuser -u {user} -G jinku-tls -- " if user else ""
+    runner = f"runuser -u {user} -g {user} -G jinku-tls -- " if user else ""
     result = host.run(
         f": compliance_tests/asked/{script}; {runner}python3 - {words}", given=_script(script), timeout=timeout
     )

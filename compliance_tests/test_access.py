@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from asking import ask, pam_tries, ssh_attempt, sshd_setting
+from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, ask, pam_tries, ssh_attempt, sshd_setting
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -212,10 +212,10 @@ SABOTAGE = (
     Sabotage(
         "an account without password, and a weak password policy",
         on="host",
-        breaks="cp -a /etc/security/pwquality.conf /run/sabotage.pwquality && echo 'minlen = 4\nminclass = 0\ndictcheck = 0\n"
+        breaks=f"{KEEP_ACCOUNTS} && cp -a /etc/security/pwquality.conf /run/sabotage.pwquality && echo 'minlen = 4\nminclass = 0\ndictcheck = 0\n"
         "usercheck = 0\nmaxsequence = 0\nmaxrepeat = 0' > /etc/security/pwquality.conf"
         " && useradd -M sabotage && passwd -qd sabotage",
-        mends="userdel sabotage; cp -a /run/sabotage.pwquality /etc/security/pwquality.conf && rm /run/sabotage.pwquality",
+        mends=f"{PUT_ACCOUNTS_BACK}; cp -a /run/sabotage.pwquality /etc/security/pwquality.conf && rm /run/sabotage.pwquality",
         kills=("test_every_login_name_is_one_person", "test_weak_passwords_are_refused"),
     ),
     Sabotage(

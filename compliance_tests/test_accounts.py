@@ -2,7 +2,7 @@
 """Which accounts exist, and what each may do."""
 
 import pytest
-from asking import pam_tries, ssh_attempt, sshd_setting
+from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, pam_tries, ssh_attempt, sshd_setting
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -174,18 +174,18 @@ SABOTAGE = (
     Sabotage(
         "root has a default password, and root may log in",
         on="host",
-        breaks="usermod -p '$6$sabotage$TnHUu5jVj66kUnBtJLzqaY4qYc6XuMkbpL4oRZZJPZ89ElozXHf/nevboB1ostMpD2ZBrcBAFKA0TltAQ/14a/'"
+        breaks=f"{KEEP_ACCOUNTS} && usermod -p '$6$sabotage$TnHUu5jVj66kUnBtJLzqaY4qYc6XuMkbpL4oRZZJPZ89ElozXHf/nevboB1ostMpD2ZBrcBAFKA0TltAQ/14a/'"
         " root && echo 'PermitRootLogin yes' > /etc/ssh/sshd_config.d/00-sabotage.conf"
         " && systemctl reload ssh",
-        mends="passwd -qdl root; usermod -p '*' root && passwd -ql root; rm /etc/ssh/sshd_config.d/00-sabotage.conf"
+        mends=f"{PUT_ACCOUNTS_BACK}; rm /etc/ssh/sshd_config.d/00-sabotage.conf"
         " && systemctl reload ssh && faillock --user root --reset",
         kills=("test_default_accounts_are_locked", "test_default_passwords_open_nothing"),
     ),
     Sabotage(
         "an account that nobody declared",
         on="host",
-        breaks="useradd -m -s /bin/bash sabotage && touch /etc/ssh/authorized_keys.d/sabotage",
-        mends="userdel -r sabotage 2>/dev/null; rm /etc/ssh/authorized_keys.d/sabotage",
+        breaks=f"{KEEP_ACCOUNTS} && useradd -m -s /bin/bash sabotage && touch /etc/ssh/authorized_keys.d/sabotage",
+        mends=f"rm -r /home/sabotage; {PUT_ACCOUNTS_BACK}; rm /etc/ssh/authorized_keys.d/sabotage",
         kills=("test_only_declared_people_have_accounts", "test_nobody_else_gets_a_shell"),
     ),
     Sabotage(

@@ -162,7 +162,7 @@ def test_guessing_is_stopped_and_a_stale_session_is_refused(attempt, topology, p
     zh: 连续五次口令错误后该账户名被限制；无效会话不能使用。
     """
     name = f"guess-{TOKEN}"
-    counted = f"select count(*) from res_user_login_attempt where login = '{name}'"  # noqa: S608 - a name of our own making
+    counted = f"select count(*) from res_user_login_attempt where login = '{name}'"
     assert attempt(name, "wrong").startswith("refused"), "a guess was taken"
     assert of_the_crm(database, f"{counted} -- after one") == ["1"], "the CRM does not count a wrong password"
     # Each failure makes the CRM sleep twice as long as the one before, with a thread of its own: the other failures are
@@ -170,12 +170,12 @@ def test_guessing_is_stopped_and_a_stale_session_is_refused(attempt, topology, p
     try:
         of_the_crm(
             database,
-            "insert into res_user_login_attempt (login, create_date) select"  # noqa: S608 - a name of our own making
+            "insert into res_user_login_attempt (login, create_date) select"
             f" '{name}', current_timestamp at time zone 'UTC' from generate_series(1, {TRIES})",
         )
         assert attempt(name, "wrong again") == "refused: 429", f"still listening after {TRIES + 1} wrong passwords"
     finally:
-        of_the_crm(database, f"delete from res_user_login_attempt where login = '{name}'")  # noqa: S608 - a name of our own making
+        of_the_crm(database, f"delete from res_user_login_attempt where login = '{name}'")
     edge = topology.nodes_of("edge")[0]
     crm = Crm(
         Door(
@@ -259,6 +259,9 @@ def test_nothing_is_answered_without_a_session(topology, places, subject, observ
         assert not given, f"{method} answers without a session: {text}"
 
 
+PSQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d crm"
+# What the CRM keeps of the password "changeme"; the dollars are the shell's, too.
+OF_CHANGEME = "$argon2id$v=19$m=102400,t=2,p=8$VKr1XislJMSYM6b0nlOqFQ$0cnXMWdj4PJM4pw9gluvGw".replace("$", "\\$")
 SABOTAGE = (
     Sabotage(
         "the CRM takes any password, any number of times, and never ends a session",
@@ -272,5 +275,24 @@ SABOTAGE = (
             "test_guessing_is_stopped_and_a_stale_session_is_refused",
         ),
         settle=8.0,
+    ),
+    Sabotage(
+        "a user with a well-known password that is good for ever",
+        on="application",
+        where="database",
+        breaks=f'{PSQL} -c "insert into res_user (id, login, name, active, menu, password_hash, password_temporary) select max(id) + 1000,'
+        f" 'sabotage', 'sabotage', true, min(menu), '{OF_CHANGEME}', true from res_user\"",
+        mends=f"{PSQL} -c \"delete from res_user where login = 'sabotage'\"",
+        kills=("test_no_default_password_is_kept", "test_default_names_and_passwords_open_no_session"),
+    ),
+    Sabotage(
+        "no group has a right any more",
+        on="application",
+        where="database",
+        breaks=f"{PSQL} -c 'create table sabotage_access as select id from ir_model_access where active'"
+        " -c 'update ir_model_access set active = false'",
+        mends=f"{PSQL} -c 'update ir_model_access set active = true where id in (select id from sabotage_access)'"
+        " -c 'drop table sabotage_access'",
+        kills=("test_rights_are_given_by_group_and_the_service_is_nobody",),
     ),
 )

@@ -127,8 +127,9 @@ SABOTAGE = (
     Sabotage(
         "the forwarder is stopped",
         on="host",
-        breaks="systemctl stop rsyslog.service",
-        mends="systemctl start rsyslog.service",
+        # Masked, for its socket would start it again.
+        breaks="systemctl mask --runtime --quiet rsyslog.service && systemctl stop rsyslog.service",
+        mends="systemctl unmask --runtime --quiet rsyslog.service && systemctl start rsyslog.service",
         kills=("test_records_leave_the_host_as_they_are_made", "test_a_forbidden_deed_is_found_at_the_log_tier"),
         settle=1.5,
     ),

@@ -264,8 +264,8 @@ SABOTAGE = (
     Sabotage(
         "the database stops its audit trail",
         on="database",
-        breaks=f"{ALTER} -c \"ALTER SYSTEM SET pgaudit.log = 'none'\" -c 'SELECT pg_reload_conf()'",
-        mends=f"{ALTER} -c 'ALTER SYSTEM RESET pgaudit.log' -c 'SELECT pg_reload_conf()'",
+        breaks=f"{ALTER} -c \"ALTER ROLE postgres SET pgaudit.log = 'none'\"",
+        mends=f"{ALTER} -c \"ALTER ROLE postgres SET pgaudit.log = 'all, -misc'\"",
         kills=("test_the_database_keeps_an_audit_trail", "test_a_change_in_the_database_is_on_record_at_the_log_tier"),
         settle=0.5,
     ),

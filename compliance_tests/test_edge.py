@@ -305,4 +305,19 @@ SABOTAGE = (
         mends="mv /etc/apache2/jinku/site.conf.sabotage /etc/apache2/jinku/site.conf && systemctl reload apache2 && sleep 1",
         kills=("test_only_the_methods_paths_and_names_of_the_crm_are_served",),
     ),
+    Sabotage(
+        "bodies are limited to less than an attachment needs",
+        on="edge",
+        breaks="printf 'SecRequestBodyLimit 1048576\\nLimitRequestBody 1048576\\n' > /etc/apache2/jinku.d/sabotage.conf"
+        " && systemctl reload apache2 && sleep 1",
+        mends="rm -f /etc/apache2/jinku.d/sabotage.conf && systemctl reload apache2 && sleep 1",
+        kills=("test_size_is_limited_and_an_attachment_fits",),
+    ),
+    Sabotage(
+        "nobody asks for newer rules",
+        on="edge",
+        breaks="systemctl stop apt-daily.timer",
+        mends="systemctl start apt-daily.timer",
+        kills=("test_the_attack_rules_are_the_newest_there_are",),
+    ),
 )

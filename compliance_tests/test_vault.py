@@ -2,6 +2,7 @@
 """OpenBao: what each policy allows, that everything is recorded twice, and that nobody is root."""
 
 import json
+import os
 import secrets
 import sys
 import time
@@ -11,7 +12,8 @@ from hvac.exceptions import VaultError as HvacError
 from test_database import arrived
 
 from jinku.evidence.sabotage import Sabotage
-from jinku.places import CHECKOUT
+from jinku.model import load_environment
+from jinku.places import CHECKOUT, Places
 from jinku.vault import Fleet, check_expectations, operator, through_the_bastion
 
 TOKEN = secrets.token_hex(6)
@@ -207,6 +209,7 @@ fleet = Fleet.of(topology, Places(topology.env.name))
 with through_the_bastion(fleet) as door, manager(fleet, door) as client:
     client.write_data("sys/policies/acl/audit", data={{"policy": policy_text("audit") + %r}})
 END"""
+ROOT_TOKEN = Places(load_environment(os.environ.get("JINKU_ENV", "lab")).name).vault / "root-token"
 SABOTAGE = (
     Sabotage(
         "the auditor's policy lets them read an application's secret",
@@ -223,6 +226,23 @@ SABOTAGE = (
         " && systemctl restart openbao.service",
         mends="cp -a /run/sabotage.hcl /etc/openbao/openbao.hcl && rm /run/sabotage.hcl && systemctl restart openbao.service",
         kills=("test_everything_is_recorded_twice", "test_a_refused_request_is_in_both_records_and_at_the_log_tier"),
+        settle=6.0,
+    ),
+    Sabotage(
+        "the root token of the initialisation is kept",
+        on="vault",
+        where="controller",
+        breaks=f"touch {ROOT_TOKEN}",
+        mends=f"rm {ROOT_TOKEN}",
+        kills=("test_nobody_holds_a_root_token",),
+    ),
+    Sabotage(
+        "anybody may start to make a root token",
+        on="vault",
+        breaks="cp -a /etc/openbao/openbao.hcl /run/sabotage.hcl && sed -i '/^listener \"tcp\" {/a disable_unauthed_generate_root_endpoints = false'"
+        " /etc/openbao/openbao.hcl && systemctl restart openbao.service",
+        mends="cp -a /run/sabotage.hcl /etc/openbao/openbao.hcl && rm /run/sabotage.hcl && systemctl restart openbao.service",
+        kills=("test_without_a_certificate_there_is_no_way_in",),
         settle=6.0,
     ),
 )

@@ -83,6 +83,8 @@ def test_the_tests_notice(path, sabotage, topology, pytestconfig, tmp_path):
     """Broken: every named test says nonconform (an error would prove nothing). Mended: every one conforms."""
     thing = victim(topology, sabotage)
     node = sabotage.where or thing.node
+    if sabotage.where and sabotage.where != "controller":
+        node = next(one.node for one in objects_of(topology) if one.object_class == sabotage.where)
     argv = (
         ["sh", "-c", far_end(sudo=False)]
         if node == "controller"

@@ -40,7 +40,7 @@ from jinku.journal import commit
 from jinku.model import Topology, environment_file, load_environment
 from jinku.places import Places
 
-_MARKERS = (
+MARKERS = (
     "control(id, ...): items of the catalogues that the test proves",
     "objects(class, ...): classes of object that it is run on: " + ", ".join(CLASSES),
     "setting: the test looks at an effective setting",
@@ -75,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers and open the session's notebook."""
-    for marker in _MARKERS:
+    for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     check = Check(config)
     config.pluginmanager.register(check, "jinku-check")
