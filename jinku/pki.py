@@ -208,13 +208,32 @@ class Authority:
         return self._sign(builder), _key_pem(key)
 
 
+def _not_lost(places: Places, name: str) -> None:
+    """:raises PkiError: neither file of the authority is here, and the vault was set up under it."""
+    authority = Authority(places.pki, name)
+    gone = not authority.certificate_path.exists() and not authority.key_path.exists()
+    if gone and (places.vault / "recovery.json").exists():
+        raise PkiError(
+            f"{authority.certificate_path}: is gone, and the vault and every host believe in no other; bring back {name}.pem"
+            f" (and {name}.key) from a copy, or move {places.vault / 'recovery.json'} away to begin anew"
+        )
+
+
 def ensure_root(places: Places) -> Authority:
-    """Make the root authority of the environment in <state>/pki where it is missing, and return it (20 years)."""
+    """Make the root authority of the environment in <state>/pki where it is missing, and return it (20 years).
+
+    :raises PkiError: it is gone, though the environment was set up under it.
+    """
+    _not_lost(places, "root")
     return Authority(places.pki, "root").ensure(f"Jinku root {places.name}", years=20, path_length=1)
 
 
 def ensure_operators(places: Places) -> Authority:
-    """Make the operators' authority in <state>/pki where it is missing, and return it (5 years)."""
+    """Make the operators' authority in <state>/pki where it is missing, and return it (5 years).
+
+    :raises PkiError: it is gone, though the environment was set up under it.
+    """
+    _not_lost(places, "operators")
     return Authority(places.pki, "operators").ensure(f"Jinku operators {places.name}", years=5, path_length=0)
 
 

@@ -58,6 +58,14 @@ class SiteResult:
         return sum(count for change, count in self.changes.items() if change not in {"same", "read", "refresh"})
 
 
+#: How long an interrupted run's engine may take to end its running operations and to save its state.
+ORPHAN_SECONDS = 60.0
+
+
+class OrphanError(Exception):
+    """The engine of an interrupted run still works on the stack; the text names its process."""
+
+
 OnStep = Callable[[Step], None]
 
 
@@ -67,11 +75,19 @@ def _passphrase(places: Places) -> Path:
 
 
 def _make_state(places: Places) -> None:
-    """Make the folder of the state and, with 256 random bits, its passphrase (0600), unless they are there."""
+    """Make the folder of the state and, with 256 random bits, its passphrase (0600), unless they are there.
+
+    :raises FileNotFoundError: the passphrase of a state that is there is gone; a new one would not read it.
+    """
     places.make()
     places.pulumi.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = _passphrase(places)
     if not file.exists():
+        if any((places.pulumi / ".pulumi/stacks").rglob("*.json")):
+            raise FileNotFoundError(
+                f"{file}: (file): is gone, and nothing else reads the state in {places.pulumi}; bring it back from a copy, or"
+                " move that folder away: `jinku up` then takes the volumes over as they are"
+            )
         scratch = file.with_name(f".{file.name}.{os.getpid()}")  # a full disk must not leave an empty passphrase
         handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as out:
@@ -133,15 +149,19 @@ def _recover(places: Places, stack: automation.Stack) -> None:
 
     The caller holds the environment's lock, so whoever holds Pulumi's own is an orphan or is dead. A resource whose
     creation was cut off is made again by the next `up`; the provider's create finds and replaces the remains.
+    :raises OrphanError: the engine does not end. Its lock stays, for two engines would spoil the state.
     """
     locks = list((places.pulumi / ".pulumi/locks").rglob(f"*/{stack.name}/*.json"))
     for lock in locks:
         pid = int(json.loads(lock.read_text()).get("pid", 0))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + ORPHAN_SECONDS
         if _alive(pid):
             os.kill(pid, signal.SIGINT)  # the engine ends its running operations and saves its state
         while _alive(pid) and time.monotonic() < deadline:
             time.sleep(0.2)
+        if _alive(pid):
+            what = f"the Pulumi engine of an interrupted run, process {pid}, has not ended in {ORPHAN_SECONDS:.0f} s"
+            raise OrphanError(f"{lock}: pid: {what}; wait for it, or `kill -9 {pid}`, then the same command again")
     if locks:
         stack.cancel()
     exported = stack.export_stack()
@@ -213,6 +233,8 @@ def _run_site(verb: Verb, places: Places, environment: Path, site: str, on_step:
                 stack.workspace.remove_stack(stack.name)
     except automation.CommandError as error:
         result.error = "\n".join(listener.errors) or str(error).strip()
+    except OrphanError as error:
+        result.error = str(error)
     except Exception as error:  # noqa: BLE001 - a site must not take the other with it
         result.error = f"{type(error).__name__}: {error}"
     result.seconds = time.monotonic() - begun

@@ -3,6 +3,7 @@
 
 import datetime as dt
 import ssl
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -110,3 +111,20 @@ def test_a_certificate_that_no_longer_does_is_told(places: Places, tmp_path: Pat
 
 def request_of_another() -> str:
     return request([]).decode()
+
+
+@pytest.mark.parametrize(("ensure", "name"), [(ensure_root, "root"), (ensure_operators, "operators")])
+def test_a_lost_authority_is_not_replaced_in_silence(
+    places: Places, ensure: Callable[[Places], Authority], name: str
+) -> None:
+    """Hosts and vault believe in the old one: with a new one nobody could log in, and nothing would say why."""
+    lost = ensure(places)
+    places.make()
+    (places.vault / "recovery.json").write_text("{}")
+    lost.certificate_path.unlink()
+    lost.key_path.unlink()
+    with pytest.raises(PkiError, match=f"{name}.pem: is gone"):
+        ensure(places)
+    assert not lost.key_path.exists()
+    (places.vault / "recovery.json").unlink()
+    assert ensure(places).certificate_path.exists()

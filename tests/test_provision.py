@@ -160,3 +160,16 @@ def test_engines_of_another_major_or_older_are_refused():
     assert not engine.fits((3, 258, 9))
     assert not engine.fits((4, 0, 0))
     assert not engine.fits(())
+
+
+def test_a_lost_passphrase_is_named_and_not_replaced(existing, pulumi):
+    """A new one would stand where the old one belongs, and the engine would only say that it is incorrect."""
+    run("up", existing, pulumi)
+    file = Places("prod").state / "pulumi.passphrase"
+    kept = file.read_text()
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="pulumi.passphrase: .*is gone"):
+        run("preview", existing, pulumi)
+    assert not file.exists()
+    file.write_text(kept)
+    assert [result.changed for result in run("preview", existing, pulumi).values()] == [0, 0]

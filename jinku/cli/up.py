@@ -10,7 +10,7 @@ import click
 from jinku import journal, lock, pki, ssh_access
 from jinku.cli import examination, playbook, sites
 from jinku.cli.exit_codes import ExitCode, Failure
-from jinku.cli.preflight import preflight
+from jinku.cli.preflight import buildable, preflight
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.converge import Convergence
@@ -54,6 +54,7 @@ def command(env: Selection) -> None:
     Hosts, networks and volumes (Pulumi), then every file and setting (Ansible), then the control tests. Run again, it
     looks at everything again and changes only what differs; after an interruption it finishes the work.
     """
+    buildable(env)
     preflight(env)
     begun = time.monotonic()
     outcome = _Outcome()
@@ -75,7 +76,10 @@ def command(env: Selection) -> None:
 def _stages(env: Selection, outcome: _Outcome, progress: Progress) -> None:
     ssh_access.ensure_automation_key(env.places)
     ssh_access.ensure_operator_keys(env.topology, env.places)
-    pki.ensure_root(env.places)
+    try:
+        pki.ensure_root(env.places)
+    except pki.PkiError as error:
+        raise Failure(str(error), ExitCode.PREREQUISITE) from None
     with progress.stage("hosts, networks and volumes (pulumi up)"):
         outcome.sites = sites.run("up", env, progress)
         nodes = {name: facts for site in outcome.sites for name, facts in site.outputs.get("nodes", {}).items()}

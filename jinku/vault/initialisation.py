@@ -124,12 +124,20 @@ def initialise(fleet: Fleet, door: Door) -> list[str]:
     """Initialise the vault where it is not, leave the operators' way in, revoke the root token; return what was done.
 
     Leaves <state>/vault/recovery.json (0600): the shares, encrypted to the operators' OpenPGP keys when they have some.
-    Raises VaultError when the vault does not answer, stays sealed, or was set up by other authorities.
+    Raises VaultError when the vault does not answer, stays sealed, was set up by other authorities, or is empty although
+    the shares of an earlier one are kept.
     """
     folder = fleet.state / "vault"
     token_file = folder / "root-token"
     done: list[str] = []
     if not door.health()["initialized"]:
+        if (folder / "recovery.json").exists():
+            # An empty vault where there was one: its volume is not mounted, or was replaced. A new one would take the
+            # place of the only shares that open the old one.
+            raise VaultError(
+                f"{folder / 'recovery.json'}: the shares of a vault are here, and {fleet.vault_name} holds none: its volume"
+                " is not mounted, or is another; bring it back, or move this file away to begin a new vault"
+            )
         _initialise(fleet, door, folder)
         done.append("sys/init")
     door.wait_until_active()

@@ -34,6 +34,20 @@ def test_a_full_disk_is_met_before_the_shares_are_made(vault: World, monkeypatch
     assert not vault.door.health()["initialized"]
 
 
+def test_an_empty_vault_does_not_cost_the_shares_of_the_old_one(vault: World) -> None:
+    """Its volume may only not be mounted: a new vault would overwrite the only shares that open the old one."""
+    shares = vault.fleet.state / "vault/recovery.json"
+    shares.parent.mkdir(parents=True, exist_ok=True)
+    shares.write_text("of the old vault")
+    try:
+        with pytest.raises(VaultError, match="is not mounted"):
+            initialise(vault.fleet, vault.door)
+        assert shares.read_text() == "of the old vault"
+        assert not vault.door.health()["initialized"]
+    finally:
+        shares.unlink()
+
+
 def test_a_run_killed_before_the_end_is_finished_by_the_next(vault: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The root token waits in a private file, so that a crash does not cost the vault."""
 
