@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this machine has and lacks for running an environment; each finding with its remedy. Looks, never changes."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -21,6 +22,8 @@ NEEDED_GIB = 12
 NEEDED_STATE_GIB = 4
 """Free space for what the hosts write in their first days, GiB; volumes take space only as they are filled."""
 NEEDED_MEMORY_GIB = 4
+INOTIFY_A_HOST = 6
+"""inotify instances of root that a host takes; without them its systemd ends at once with "Too many open files"."""
 
 
 class Level(StrEnum):
@@ -151,6 +154,25 @@ def _kernel() -> Iterator[Finding]:
         )
 
 
+def _inotify(hosts: int, *, ours: bool) -> Finding:
+    """Root's inotify instances, of which each host's systemd and services take some; other labs take theirs."""
+    what, limit = "inotify instances", int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    used = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if folder.stat().st_uid == 0:
+                used += sum(str(path.readlink()) == "anon_inode:inotify" for path in (folder / "fd").iterdir())
+    needed = 0 if ours else hosts * INOTIFY_A_HOST
+    if used + needed <= limit:
+        return Finding(what, Level.OK, f"{limit - used} of {limit} free")
+    return Finding(
+        what,
+        Level.MISSING,
+        f"{limit - used} of {limit} free, {needed} are needed",
+        f"`sysctl fs.inotify.max_user_instances={limit + needed + 128}`, or `jinku destroy` of another lab",
+    )
+
+
 def _port(topology: Topology, *, ours: bool) -> Finding:
     """The mirror's address and port on the lab's outside network; taken is fine when our own lab has it."""
     address, port = str(topology.env.lab.wan[1]), PACKAGES.port
@@ -203,6 +225,7 @@ def examine(topology: Topology, places: Places) -> list[Finding]:
         _cgroups,
         _init,
         _kernel,
+        lambda: _inotify(len(topology.nodes), ours=begun),
         lambda: _port(topology, ours=begun),
     ]
     looks: list[Callable[[], Finding | Iterator[Finding]]] = [

@@ -77,6 +77,15 @@ def test_a_port_in_use_is_told(lab, capsys):
     assert findings(lab)[f"port 172.31.241.1:{PACKAGES.port}"].level is Level.OK
 
 
+def test_too_few_inotify_instances_are_told(lab, monkeypatch, capsys):
+    """Debian's 128 carry three small labs; the hosts of a fourth die while booting."""
+    monkeypatch.setattr(doctor, "INOTIFY_A_HOST", 10**6)
+    assert up(lab) == ExitCode.PREREQUISITE
+    told = capsys.readouterr().err
+    assert "inotify instances: " in told
+    assert "7000000 are needed; `sysctl fs.inotify.max_user_instances=" in told
+
+
 def test_doctor_prints_a_document_and_ends_with_what_it_found(lab, monkeypatch, capsys):
     monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit) as ended:

@@ -3,16 +3,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from pulumi import automation
 
-from jinku import engine, provision
+from jinku import engine, pki, provision, ssh_access
 from jinku.model import Topology, load_environment
 from jinku.places import CHECKOUT, Places
 
@@ -101,6 +103,74 @@ def test_what_an_interrupted_run_left_is_cleared(existing, pulumi):
     assert not provision._stack(places, existing, "b").export_stack().deployment.get("pending_operations")
 
 
+def test_an_engine_that_does_not_end_is_named_and_keeps_its_lock(existing, tmp_path, monkeypatch):
+    """Two engines at once would spoil the state."""
+    program = tmp_path / "pulumi"
+    shutil.copy("/bin/sleep", program)
+    monkeypatch.setattr(provision, "ORPHAN_SECONDS", 0.5)
+    places = Places("prod")
+    lock = places.pulumi / ".pulumi/locks/organization/jinku/prod-a/one.json"
+    lock.parent.mkdir(parents=True)
+
+    class Stack:
+        name = "prod-a"
+
+        def cancel(self):
+            pytest.fail("the lock of a living engine was taken away")
+
+    with subprocess.Popen(["env", "--ignore-signal=INT", program, "60"]) as orphan:
+        try:
+            while Path(f"/proc/{orphan.pid}/comm").read_text().strip() != "pulumi":
+                time.sleep(0.01)
+            lock.write_text(json.dumps({"pid": orphan.pid}))
+            with pytest.raises(provision.OrphanError, match=f"{lock}: pid: .* process {orphan.pid}, .*; wait for it"):
+                provision._recover(places, Stack())
+            monkeypatch.setattr(provision, "_stack", lambda *_words: Stack())
+            told = provision._run_site("up", places, existing, "a", print)
+            assert told.error.startswith(f"{lock}: pid: ")
+        finally:
+            orphan.kill()
+    assert lock.exists()
+
+
+#: What a secret looks like, wherever it is.
+SECRETS = {
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY",
+    "a vault token": r"\b(?:hvs|hvb|s|b)\.[A-Za-z0-9_-]{20,}",
+    "a password's hash": r"\$(?:5|6|y|2[aby])\$",
+    "something called a secret": r"(?i)\"[a-z_]*(?:password|passphrase|secret|token|private)[a-z_]*\": *\"",
+}
+
+
+def test_the_decrypted_state_holds_no_secret(existing, pulumi):
+    places = Places("prod")
+    topology = Topology.of(load_environment(existing))
+    ssh_access.ensure_automation_key(places)
+    pki.ensure_root(places)
+    run("up", existing, pulumi)
+    try:
+        for site in topology.sites:
+            exported = plain(pulumi, existing, "stack", "export", "--show-secrets", stack=f"prod-{site}")
+            assert exported.returncode == 0, exported.stderr
+            state = json.loads(exported.stdout)["deployment"]
+            assert state["resources"]
+            assert not [one for one in state["resources"] if one.get("additionalSecretOutputs")]
+            text = json.dumps({**state, "secrets_providers": {"type": state["secrets_providers"]["type"]}})
+            assert not {name: found for name, pattern in SECRETS.items() if (found := re.findall(pattern, text))}
+            for file in secret_files(places):
+                assert not [line for line in file.read_text().splitlines() if line[:5] != "-----" and line in text]
+    finally:
+        for site in topology.sites:
+            (CHECKOUT / f"Pulumi.prod-{site}.yaml").unlink(missing_ok=True)
+
+
+def secret_files(places):
+    """Every private file of the state folder that is not Pulumi's own state."""
+    files = [places.automation_key, places.state / "pulumi.passphrase", *places.pki.rglob("*.key")]
+    assert len(files) > 2
+    return files
+
+
 def test_destroy_removes_the_stacks(existing, pulumi):
     run("up", existing, pulumi)
     results = run("destroy", existing, pulumi)
@@ -168,7 +238,7 @@ def test_a_lost_passphrase_is_named_and_not_replaced(existing, pulumi):
     file = Places("prod").state / "pulumi.passphrase"
     kept = file.read_text()
     file.unlink()
-    with pytest.raises(FileNotFoundError, match="pulumi.passphrase: .*is gone"):
+    with pytest.raises(FileNotFoundError, match=r"pulumi\.passphrase: .*is gone"):
         run("preview", existing, pulumi)
     assert not file.exists()
     file.write_text(kept)

@@ -3,6 +3,7 @@
 
 import ipaddress
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -234,6 +235,13 @@ def test_the_stages_name_every_role() -> None:
     assert run == {path.name for path in ROLES}
 
 
+def test_the_integrity_check_settles_after_every_handler() -> None:
+    """What a handler changes after it would be an alarm, if the run were killed between the two."""
+    stages = load(REPOSITORY / "site.yml")
+    assert [one["role"] for one in stages[-1]["roles"]] == ["integrity"]
+    assert not (REPOSITORY / "hardening/integrity/handlers").exists()
+
+
 @pytest.mark.parametrize(
     "text", ["listen 10.1.2.3", "fd77:a::4", "[fd77:a::4]:x", "port 6514", "http://X:8200/", "db.internal:5432"]
 )
@@ -246,3 +254,21 @@ def test_a_port_or_address_that_is_written_down_is_found(text: str) -> None:
 )
 def test_what_only_looks_like_one_is_not(text: str) -> None:
     assert not written_down(text)
+
+
+def test_a_host_whose_volume_is_not_mounted_is_refused(tmp_path):
+    """Below it lies an empty folder, where the roles would make a new database in the place of the old one."""
+    (base, *_) = yaml.safe_load((REPOSITORY / "site.yml").read_text())
+    (task,) = base["pre_tasks"]
+    assert task["tags"] == ["always"]
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - a command, not HTML
+
+    def refused(*mounts):
+        volumes = [{"name": mount, "mount": mount} for mount in mounts]
+        command = environment.from_string(task["ansible.builtin.raw"]).render(jinku_node={"volumes": volumes})
+        return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+
+    assert refused("/proc", "/").returncode == 0
+    told = refused("/proc", str(tmp_path))
+    assert told.returncode == 1
+    assert f"{tmp_path}: volume: is not mounted" in told.stderr
