@@ -2,7 +2,10 @@
 """The verbs that need no hosts, and every way to call them wrongly."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import yaml
 
 from jinku import cli, engine, lock
 from jinku.cli.exit_codes import ExitCode
+from jinku.model import Topology, load_environment
+from jinku.model.flow_sheet import flow_rows
 from jinku.places import Places
 
 
@@ -70,6 +75,7 @@ def test_flows_are_listed_for_machines_with_their_reasons(capsys):
     assert (flow["source"], flow["destination"], flow["protocol"], flow["port"]) == ("crm1", "db1", "tcp", 5432)
     assert flow["why"]["en"]
     assert flow["why"]["zh"]
+    assert document["flows"] == flow_rows(Topology.of(load_environment("lab")))
 
 
 def test_tables_can_be_cut(capsys):
@@ -190,6 +196,67 @@ def test_an_up_that_was_interrupted_is_not_noted_as_a_success(lab, monkeypatch, 
     assert run("up", "--env", lab) == ExitCode.INTERRUPTED
     assert "the same command again" in capsys.readouterr().err
     assert json.loads(Places("mine").journal.read_text().splitlines()[-1])["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("profile", "nodes", "text"),
+    [
+        (
+            "standard",
+            [],
+            "profile: has 3 nodes of the tier vault (vault1, vault2, vault3), which `jinku up` cannot join",
+        ),
+        (
+            "standard",
+            [],
+            "profile: has 3 nodes of the tier postgres (db1, db2, db3), which `jinku up` cannot join yet; small",
+        ),
+        (
+            "small",
+            ["vault"],
+            "nodes: has 2 nodes of the tier vault (sec1, more1), which `jinku up` cannot join yet; the",
+        ),
+        ("small", ["postgres"], "nodes: has 2 nodes of the tier postgres (db1, more1)"),
+    ],
+)
+def test_up_refuses_what_it_cannot_join_yet_and_touches_nothing(tmp_path, capsys, profile, nodes, text):
+    folder = tmp_path / "mine"
+    assert run("init", folder, "--profile", profile) == 0
+    zones = {"vault": "security", "postgres": "data"}
+    change(
+        folder,
+        nodes=[{"name": "more1", "site": "a", "zone": zones[tier], "tiers": [tier], "number": 9} for tier in nodes],
+    )
+    assert run("up", "--env", folder) == ExitCode.USAGE
+    assert f"{folder / 'environment.yaml'}: {text}" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+    for words in (["nodes"], ["flows"], ["render", "--output", tmp_path / "out"]):
+        assert run(*words, "--env", folder) == ExitCode.OK
+
+
+def ended_unread(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `jinku WORDS` after some more code, in a process whose output nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    program = f"import sys\nfrom jinku import cli\n{code}\ncli.main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, *map(str, words)]
+    try:
+        return subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+
+
+@pytest.mark.parametrize("words", [["flows"], ["nodes", "--json"]])
+def test_a_list_that_nobody_reads_to_its_end_is_no_error(words):
+    done = ended_unread("", *words)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, "")
+
+
+@pytest.mark.parametrize("words", [["up"], ["destroy", "--yes"]])
+def test_a_change_whose_reader_has_gone_is_not_told_as_done(lab, words):
+    done = ended_unread("import jinku.cli.up\njinku.cli.up.preflight = print", *words, "--env", lab)
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert done.stderr == "interrupted; the same command again finishes the work\n"
 
 
 def test_without_an_engine_and_without_go_the_remedy_is_said(lab, monkeypatch, capsys):

@@ -2,7 +2,9 @@
 """The command line: one module a verb. Verbs print; what they do lives in modules that know nothing of a terminal."""
 
 import errno
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 import click
@@ -15,6 +17,18 @@ from jinku.model import InputError
 
 #: In the order of a person's work.
 VERBS = ("doctor", "init", "render", "plan", "up", "status", "nodes", "flows", "ssh", "check", "report", "destroy")
+#: Verbs whose output is all they do: whoever reads no further, as `head` does, has what they wanted.
+LISTING = frozenset({"doctor", "status", "nodes", "flows"})
+
+
+_UNFINISHED = "interrupted; the same command again finishes the work"
+
+
+def _silence() -> None:
+    """Let what is still to be printed go nowhere, else the interpreter meets the broken pipe once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class _Verbs(click.Group):
@@ -29,6 +43,15 @@ class _Verbs(click.Group):
         command: click.Command = import_module(f"jinku.cli.{cmd_name}").command
         command.epilog = EPILOG
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _silence()
+            if ctx.invoked_subcommand in LISTING:
+                return ExitCode.OK
+            raise Failure(_UNFINISHED, ExitCode.INTERRUPTED) from None
 
 
 @click.group(cls=_Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,12 +69,13 @@ def _run(arguments: list[str] | None) -> int:
         return ExitCode.USAGE
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of `jinku --help` has gone
+        _silence()
         return ExitCode.OK
     except (Failure, InputError, LockedError, EngineError, click.Abort, KeyboardInterrupt, OSError) as error:
         text, code = _explain(error)
-        click.echo(text, err=True)
+        with suppress(BrokenPipeError):  # `2>&1 | head`
+            click.echo(text, err=True)
         return code
     return int(code) if isinstance(code, int) else ExitCode.OK
 
@@ -64,7 +88,7 @@ def _explain(error: BaseException) -> tuple[str, ExitCode]:
     if type(error) in codes:
         return str(error), codes[type(error)]
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        return "interrupted; the same command again finishes the work", ExitCode.INTERRUPTED
+        return _UNFINISHED, ExitCode.INTERRUPTED
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
         where = error.filename or "the state or cache folder"
         return f"{where}: disk: {error.strerror}; free space, then the same command again", ExitCode.PREREQUISITE

@@ -4,6 +4,32 @@
 from jinku import doctor
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection
+from jinku.model import Topology
+from jinku.model.environment import Tier
+from jinku.model.profiles import NODES
+
+#: Their roles do not join nodes into a cluster yet: each would come up as one of its own.
+SINGLE: tuple[Tier, ...] = ("vault", "postgres")
+
+
+def several(topology: Topology) -> list[str]:
+    """`<field>: <what is wrong>; <what would be right>` for each tier of which `up` could not yet join the nodes. Pure."""
+    found = []
+    for tier in SINGLE:
+        names = [node.name for node in topology.nodes_of(tier)]
+        profile = topology.env.profile
+        field = "profile" if sum(tier in node.tiers for node in NODES[profile]) > 1 else "nodes"
+        if len(names) > 1:
+            wrong = f"has {len(names)} nodes of the tier {tier} ({', '.join(names)}), which `jinku up` cannot join yet"
+            right = "small, which has one" if field == "profile" else "the profile's own alone"
+            found.append(f"{field}: {wrong}; {right}")
+    return found
+
+
+def buildable(env: Selection) -> None:
+    """Refuse what this version cannot bring up. :raises Failure: with exit code 2, in the form of a wrong environment.yaml."""
+    if problems := several(env.topology):
+        raise Failure("\n".join(f"{env.file}: {problem}" for problem in problems), ExitCode.USAGE)
 
 
 def preflight(env: Selection) -> None:

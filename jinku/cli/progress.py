@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,11 +14,19 @@ from rich.progress import Progress as Spinners
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 
+class _Console(Console):
+    """Raises BrokenPipeError when the reader has gone, where rich would end the process with 1; silent from then on."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        self.quiet = True
+        raise BrokenPipeError
+
+
 class Progress:
     """Shows what runs and how long each step took. Safe to call from several threads; used as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=False, highlight=False, soft_wrap=True)
+        self._console = console or _Console(stderr=False, highlight=False, soft_wrap=True)
         self._live = self._console.is_terminal
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         self._spinners = Spinners(*columns, console=self._console, transient=True, disable=not self._live)
