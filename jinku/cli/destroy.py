@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -22,13 +24,12 @@ def command(env: Selection, yes: bool) -> None:
     """Remove the hosts and networks of the environment, and whatever a crash left of them.
 
     Volumes are removed only where environment.yaml says `disposable: true`; elsewhere they stay, with the keys and
-    the state that a later `up` needs to use them again. The journal and the reports stay in either case.
+    the state that a later `up` needs to use them again. The journal and the reports stay in either case. Hosts of the
+    backend `existing` are their owner's: they stay as they are, with their data, and Jinku no longer knows the way to them.
     """
     name, disposable = env.environment.name, env.environment.disposable
     if not yes:
-        volumes = ", ".join(volume.name for volume in env.topology.volumes) or "none"
-        fate = "AND ALL DATA on its volumes" if disposable else "but not its volumes"
-        click.echo(f"This removes all hosts of the environment {name} {fate} ({volumes}).")
+        click.echo(_announcement(env))
         if click.prompt("Type the environment's name to go on", default="", show_default=False) != name:
             raise Failure("not confirmed; nothing was touched", ExitCode.USAGE)
     begun = time.monotonic()
@@ -40,14 +41,16 @@ def command(env: Selection, yes: bool) -> None:
         if not failed:
             with progress.stage("leftovers"):
                 failed = _sweep(env, progress)
-        if not failed and disposable:
-            _forget(env)
+        if not failed:
+            failed = [f"{path} (still there)" for path in _forget(env)]
         seconds = time.monotonic() - begun
         journal.write(
             env.places, "destroy", env.file, {"ok": not failed, "seconds": round(seconds, 1), "failed": failed}
         )
         kept = [volume.name for volume in env.topology.volumes] if not disposable else []
-        if kept:
+        if env.environment.backend == "existing":
+            progress.line(f"kept: the hosts and their data; the keys to them and the vault's are in {env.places.state}")
+        elif kept:
             progress.line(
                 f"kept: the volumes {', '.join(kept)}; `disposable: true`, `jinku up` and `jinku destroy` remove them too"
             )
@@ -70,9 +73,29 @@ def _sweep(env: Selection, progress: Progress) -> list[str]:
     return ["leftovers of the lab"] if done.returncode else []
 
 
-def _forget(env: Selection) -> None:
-    """Remove the keys, the vault's shares and the state of an environment whose data is gone."""
+def _announcement(env: Selection) -> str:
+    """What is going to happen, in one sentence for the person who is asked."""
+    name, volumes = env.environment.name, ", ".join(volume.name for volume in env.topology.volumes) or "none"
+    if env.environment.backend == "existing":
+        return (
+            f"This forgets the way to the hosts of the environment {name}; the hosts and their data stay as they are."
+        )
+    fate = "AND ALL DATA on its volumes" if env.environment.disposable else "but not its volumes"
+    return f"This removes all hosts of the environment {name} {fate} ({volumes})."
+
+
+def _forget(env: Selection) -> list[Path]:
+    """Remove the way in and, where the data is gone too, the keys, the vault's shares and the state.
+
+    :returns: what could not be removed, though it may hold a key.
+    """
     places = env.places
-    for path in (places.ssh, places.pki, places.vault, places.pulumi, places.lab, places.state / "crm"):
-        shutil.rmtree(path, ignore_errors=True)
-    (places.state / "pulumi.passphrase").unlink(missing_ok=True)
+    paths = [places.ssh_config]  # by this file the other verbs take the environment for up
+    if env.environment.disposable and env.environment.backend == "lab":
+        folders = [places.ssh, places.pki, places.vault, places.pulumi, places.lab, places.state / "crm"]
+        paths += [*folders, places.state / "pulumi.passphrase"]
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)  # as much as goes; what stayed is told
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    return [path for path in paths if path.exists()]
