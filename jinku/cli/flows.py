@@ -7,6 +7,7 @@ import click
 
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
+from jinku.model.flow_sheet import flow_rows
 
 SCHEMA = "jinku/flows/1"
 
@@ -16,23 +17,13 @@ SCHEMA = "jinku/flows/1"
 @click.option("--json", "as_json", is_flag=True, help=f"Print a document of the schema {SCHEMA}.")
 def command(env: Selection, as_json: bool) -> None:
     """List every allowed pair of source and destination; whatever is not listed is denied. Works offline."""
-    flows = [
-        {
-            "id": pair.id,
-            "source": pair.source,
-            "source_networks": [str(network) for network in pair.source_networks],
-            "destination": pair.destination,
-            "destination_networks": [str(network) for network in pair.destination_networks],
-            "protocol": pair.protocol,
-            "port": pair.port,
-            "why": {"en": pair.en, "zh": pair.zh},
-        }
-        for pair in env.topology.allowed()
-    ]
+    flows = flow_rows(env.topology)
     if as_json:
         document = {"schema": SCHEMA, "environment": env.environment.name, "flows": flows}
         click.echo(json.dumps(document, ensure_ascii=False, indent=1))
     else:
-        columns = ("id", "source", "destination", "protocol", "port")
-        rows = [[*(flow[column] for column in columns), flow["why"]["en"]] for flow in flows]  # type: ignore[index]
-        print_table((*columns, "why"), rows)
+        rows = [
+            [flow["id"], flow["source"], flow["destination"], flow["protocol"], flow["port"], flow["why"]["en"]]
+            for flow in flows
+        ]
+        print_table(("id", "source", "destination", "protocol", "port", "why"), rows)
