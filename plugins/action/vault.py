@@ -11,7 +11,8 @@
 | server    | on a vault host               | makes its keys, has the root sign its certificate, starts it (`restart`: again)   |
 | configure | on the controller, once       | initialises the vault, brings mounts, authorities, policies and roles up to date  |
 | wrap      | on the controller, once       | a bootstrap for each of `hosts`: wrapped, for one use, within ten minutes         |
-| enrol     | on the host                   | hands over the `bootstrap` (standard input); the host makes its key and enrols    |
+| enrol     | on the host                   | hands over the `bootstrap` (standard input); the host makes its key and enrols;   |
+|           |                               | returns `refused`, the words of whoever refused, for the task itself is no_log     |
 | database  | on the controller, once       | connects the database engine, once PostgreSQL runs                                |
 
 Each returns changed and `changes`, what was done. No secret is in an argument of a process, in a file or in a result that
@@ -37,6 +38,13 @@ from jinku.places import Places, cache_root
 LIFE, LEFT = 397, 120
 #: Tells hardening/integrity that Jinku itself changed the host.
 MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
+
+
+def _without(text: str, secrets: dict[str, Any]) -> str:
+    """Return a text with no value of ``secrets`` in it."""
+    for value in sorted({str(value) for value in secrets.values() if value}, key=len, reverse=True):
+        text = text.replace(value, "(hidden)")
+    return text
 
 
 class ActionModule(ActionBase):
@@ -154,7 +162,11 @@ class ActionModule(ActionBase):
 
     def _enrol(self) -> dict[str, Any]:
         if not self._task.check_mode:
-            self._on_host("/usr/local/sbin/jinku-enrol enrol", json.dumps(self._task.args["bootstrap"]))
+            bootstrap = self._task.args["bootstrap"]
+            try:
+                self._on_host("/usr/local/sbin/jinku-enrol enrol", json.dumps(bootstrap))
+            except AnsibleActionFail as error:  # the task is no_log: another one says the words, without the secret
+                return self._result([], refused=_without(str(error), bootstrap))
         return self._result(["/etc/jinku/identity"])
 
     def _database(self) -> dict[str, Any]:
