@@ -6,6 +6,7 @@ stranger that no filter holds back, each way out leads to a listener that takes 
 under test must have counted every refused packet. In a site's router likewise.
 """
 
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
@@ -349,7 +350,10 @@ _BEGUN = []
 def _sweeps():
     made = {}
     yield made
-    for sweep in (*made.values(), *(future.result() for future in _BEGUN)):
+    for future in _BEGUN:
+        with contextlib.suppress(Exception):  # what could not be made is nothing to close
+            future.result().close()
+    for sweep in made.values():
         sweep.close()
 
 

@@ -13,13 +13,17 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Self
 
+from filelock import FileLock
+
 from jinku.evidence.channel import far_end
 from jinku.model import Topology
+from jinku.places import Places
 
 LISTEN = Path(__file__).resolve().parent.parent / "asked" / "listen.py"
 OUTSIDE = "outside"
 _FIRST_ROUTER = 2  # host number of site a's router on the wan; the controller is 1
 _OUTSIDE_NUMBER = 66
+WAIT_SECONDS = 60  # for another check of the same lab
 
 
 def inside_namespace(netns: str) -> list[str]:
@@ -69,10 +73,20 @@ class Strangers:
         self._topology = topology
         self._ports = ports
         self._listeners: list[subprocess.Popen[str]] = []
+        self._lock = FileLock(Places(topology.env.name).state / "probes.lock", timeout=WAIT_SECONDS)
         self.all: dict[str, Stranger] = {}
 
     def __enter__(self) -> Self:
-        """Make them."""
+        """Make them; what is half made is removed again. Two checks of one lab do so one after the other."""
+        self._lock.acquire()
+        try:
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _make(self) -> None:
         self._sweep()
         for site, zone in dict.fromkeys((node.site, node.zone) for node in self._topology.nodes):
             self._in_zone(site, zone)
@@ -94,9 +108,9 @@ class Strangers:
                 )
             )
         for listener in self._listeners:
-            assert listener.stdout is not None
-            assert listener.stdout.readline() == "ready\n", "a probe's listener did not start"
-        return self
+            assert listener.stdout is not None  # a pipe, as asked for above
+            if listener.stdout.readline() != "ready\n":
+                raise RuntimeError("a probe's listener did not start")
 
     def __exit__(self, *_: object) -> None:
         """Remove them."""
@@ -104,7 +118,9 @@ class Strangers:
             assert listener.stdin is not None
             listener.stdin.close()
             listener.wait(5)
+        self._listeners.clear()
         self._sweep()
+        self._lock.release()
 
     def _prefix(self) -> str:
         return f"jinku-{self._topology.env.name}.PROBE."

@@ -53,7 +53,15 @@ def run_check(
         str(path.resolve()),
         *only,
     ]
-    environment = {**os.environ, "JINKU_ENV": str(environment_dir), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "JINKU_ENV": str(environment_dir),
+        # No plugin but our own: whatever else is installed would cost seconds and may change what runs.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # Compiled tests are kept, outside the checkout; an empty value is the same as none.
+        "PYTHONPYCACHEPREFIX": str(places.cache / "pycache"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     # 0: all passed, 1: some failed; both are results. Everything else is no result (pytest's documented exit codes).
     if done.returncode not in (0, 1) or not path.exists():
