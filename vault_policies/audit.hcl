@@ -18,6 +18,10 @@ path "auth/operators/certs/*" { capabilities = ["read"] }
 path "auth/hosts/certs" { capabilities = ["list"] }
 path "auth/hosts/certs/*" { capabilities = ["read"] }
 
+# Which tokens are alive: whose, with which policies, for how long. An accessor is no token: nobody logs in with it.
+path "auth/token/accessors" { capabilities = ["list", "sudo"] }
+path "auth/token/lookup-accessor" { capabilities = ["update"] }
+
 # Which certificates were issued.
 path "pki_int/certs" { capabilities = ["list"] }
 path "pki_identity/certs" { capabilities = ["list"] }

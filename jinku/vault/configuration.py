@@ -93,7 +93,14 @@ def _authority(mount: str, settings: Settings) -> str:
 def _machine(machine: Machine, identity: str, settings: Settings) -> None:
     """One machine: what its certificates may say, how it logs in, and how it does so for the first time."""
     role = f"host-{machine.name}"
+    # what opens a role is named as well, though it is the default: `keep` leaves alone what it is not told of
     exact = {
+        "allow_any_name": False,
+        "enforce_hostnames": True,
+        "allowed_uri_sans": [],
+        "allowed_other_sans": [],
+        "allowed_domains_template": False,
+        "allow_wildcard_certificates": False,
         "allow_bare_domains": True,
         "allow_subdomains": False,
         "allow_glob_domains": False,
@@ -103,7 +110,7 @@ def _machine(machine: Machine, identity: str, settings: Settings) -> None:
     leaf = {"allowed_domains": machine.names, "allow_ip_sans": True, "allowed_ip_sans_cidr": machine.networks}
     settings.keep(
         f"pki_int/roles/{role}",
-        {**exact, **elliptic, **leaf, "allow_wildcard_certificates": False, "max_ttl": 3 * _DAY, "ttl": 3 * _DAY},
+        {**exact, **elliptic, **leaf, "max_ttl": 3 * _DAY, "ttl": 3 * _DAY},
     )
     own = {"allowed_domains": [machine.fqdn], "allow_ip_sans": False, "server_flag": False, "client_flag": True}
     settings.keep(
@@ -111,7 +118,7 @@ def _machine(machine: Machine, identity: str, settings: Settings) -> None:
         {**exact, **elliptic, **own, "use_csr_sans": False, "max_ttl": _YEAR, "ttl": _YEAR},
     )
     # bound to the machine's addresses: a stolen identity logs in from nowhere else
-    tokens = {"token_bound_cidrs": machine.networks, "token_ttl": _HOUR, "token_max_ttl": _HOUR}
+    tokens = {"token_bound_cidrs": machine.networks, "token_ttl": _HOUR, "token_max_ttl": _HOUR, "token_period": 0}
     settings.keep(
         f"auth/hosts/certs/{role}",
         {
@@ -134,6 +141,7 @@ def _machine(machine: Machine, identity: str, settings: Settings) -> None:
             "token_ttl": 5 * _MINUTE,
             "token_max_ttl": 5 * _MINUTE,
             "token_num_uses": 1,
+            "token_period": 0,
         },
     )
 

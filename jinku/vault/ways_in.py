@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks the running vault whether there is a way in, or a right, that Jinku did not make: methods, policies, roles, tokens."""
+
+from collections.abc import Iterator
+
+import hvac
+
+from jinku.pki import Authority
+from jinku.vault.configuration import configure
+from jinku.vault.fleet import Fleet
+from jinku.vault.policies import DUTIES, policies_of
+from jinku.vault.settings import Settings
+
+__all__ = ["strangers"]
+
+_METHODS = {"token/", "operators/", "hosts/", "approle/"}
+_ENGINES = {"sys/", "identity/", "cubbyhole/", "pki_int/", "pki_identity/", "database/"}
+_LOGINS = ("auth/operators/login", "auth/hosts/login", "auth/approle/login", "auth/token/create/expect")
+#: A machine's and an operator's token lives for an hour; what lives longer came by another way.
+_LONGEST = 3600
+
+
+def strangers(fleet: Fleet, manager: hvac.Client, auditor: hvac.Client) -> list[str]:
+    """Return a line for each thing in the vault that is none of ours, or is ours and says something else.
+
+    `manager` and `auditor` are logged in for these duties. What is ours is compared whole (a dry run of `configure`), so
+    a policy that says more at a path that no expectation names is found as well. Raises hvac's errors.
+    """
+    found = [f"{path}: differs from what the topology says" for path in configure(fleet, manager, dry=True)]
+    return [*found, *_unknown(fleet, Settings(manager, dry=True)), *_duties(fleet, auditor), *_tokens(auditor)]
+
+
+def _unknown(fleet: Fleet, settings: Settings) -> Iterator[str]:
+    machines = {f"host-{machine.name}" for machine in fleet.machines}
+    for path, there, ours in (
+        ("sys/auth", set(settings.read("sys/auth") or {}), _METHODS),
+        ("sys/mounts", set(settings.read("sys/mounts") or {}), _ENGINES),
+        ("sys/policies/acl", set(settings.names("sys/policies/acl")), {"root", "default", *policies_of(fleet)}),
+        *((path, set(settings.names(path)), machines) for path in ("auth/hosts/certs", "auth/approle/role")),
+        *((path, set(settings.names(path)), machines) for path in ("pki_int/roles", "pki_identity/roles")),
+    ):
+        yield from (f"{path}: {name} is none of ours" for name in sorted(there - ours))
+
+
+def _duties(fleet: Fleet, auditor: hvac.Client) -> Iterator[str]:
+    """Who logs in as an operator: one entry a duty, each for certificates of our operators' authority and that duty only."""
+    authority = Authority(fleet.state / "pki", "operators").certificate_path.read_text().strip()
+    names = auditor.list("auth/operators/certs")["data"]["keys"]
+    yield from (f"auth/operators/certs: {name} is none of ours" for name in sorted(set(names) - set(DUTIES)))
+    for duty in DUTIES:
+        entry = auditor.read(f"auth/operators/certs/{duty}")["data"]
+        if entry["token_policies"] != [duty] or entry["allowed_organizational_units"] != [duty]:
+            yield f"auth/operators/certs/{duty}: gives {entry['token_policies']} to {entry['allowed_organizational_units']}"
+        if entry["certificate"].strip() != authority:
+            yield f"auth/operators/certs/{duty}: believes in another authority"
+
+
+def _tokens(auditor: hvac.Client) -> Iterator[str]:
+    """Tokens that no login of ours gave, that are root's, or that outlive an hour."""
+    for accessor in auditor.list("auth/token/accessors")["data"]["keys"]:
+        try:
+            token = auditor.write_data("auth/token/lookup-accessor", data={"accessor": accessor})["data"]
+        except hvac.exceptions.VaultError:  # it ended meanwhile
+            continue
+        what = f"a token of {token['display_name']} with {', '.join(token['policies'])}"
+        if "root" in token["policies"]:
+            yield f"{what}: is root's"
+        elif not token["path"].startswith(_LOGINS):
+            yield f"{what}: was made by {token['path']}"
+        elif not 0 < token["creation_ttl"] <= _LONGEST:
+            yield f"{what}: lives for {token['creation_ttl']} s"
