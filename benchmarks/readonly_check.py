@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a check takes, against its own commands, run by one plain ssh a host, all hosts side by side, in the same run.
+
+Works on the running environment (JINKU_ENV, else lab), read-only, and leaves no report. The commands are those of the last
+check that may be asked ahead (<state>/asked-before.json); the first check here makes that file. Prints one JSON object;
+ends with 1 if the ratio is above its limit.
+"""
+
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jinku.cli.selection import DEFAULT, Selection
+from jinku.evidence.channel import COMMAND_SECONDS
+from jinku.evidence.run import run_check
+from jinku.places import Places
+
+ROUNDS = 3
+#: Tests, sweep, verdicts and the start of pytest may cost as much as the commands twice over.
+LIMIT = 3.0
+
+
+def scripts(places: Places) -> dict[str, str]:
+    """Shell script by host: each distinct command of the last check once."""
+    asked = json.loads((places.state / "asked-before.json").read_text(encoding="utf-8"))
+    lines: dict[str, dict[str, None]] = {}
+    for questions in asked.values():
+        for where, command, given in questions:
+            given_by = f"printf %s {shlex.quote(given)} |" if given is not None else "</dev/null"
+            run = f"{given_by} timeout {COMMAND_SECONDS:.0f} sh -c {shlex.quote(command)} >/dev/null 2>&1"
+            lines.setdefault(where, {})[run] = None
+    return {where: "\n".join(runs) + "\ntrue\n" for where, runs in lines.items()}
+
+
+def plain(places: Places, by_host: dict[str, str]) -> float:
+    """Seconds until every host has run its script. :raises subprocess.CalledProcessError: a host cannot be reached."""
+
+    def run(host: str) -> None:
+        command = ["ssh", "-F", str(places.ssh_config), "-o", "ControlMaster=no", "-T", host, "sudo -n sh -s"]
+        subprocess.run(command, input=by_host[host], text=True, check=True, stdout=subprocess.DEVNULL)
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(by_host)) as pool:
+        list(pool.map(run, by_host))
+    return time.monotonic() - begun
+
+
+def main() -> int:
+    """Measure in turns, so that a busy moment hits both; compare medians."""
+    env = Selection.of(os.environ.get("JINKU_ENV") or DEFAULT)
+    floor, ours = [], []
+    with tempfile.TemporaryDirectory(prefix="jinku-bench-") as folder:
+        document = Path(folder) / "check.json"
+        run_check(env.places, env.folder, document)
+        by_host = {where: text for where, text in scripts(env.places).items() if where != "controller"}
+        for _ in range(ROUNDS):
+            floor.append(plain(env.places, by_host))
+            begun = time.monotonic()
+            run_check(env.places, env.folder, document)
+            ours.append(time.monotonic() - begun)
+    ratio = statistics.median(ours) / statistics.median(floor)
+    told = {"schema": "jinku/benchmark/1", "name": "readonly_check", "hosts": len(by_host), "limit": LIMIT}
+    told |= {"commands": sum(text.count(" timeout ") for text in by_host.values())}
+    told |= {"ssh_seconds": [round(value, 1) for value in floor], "seconds": [round(value, 1) for value in ours]}
+    print(json.dumps({**told, "ratio": round(ratio, 2)}))
+    return 0 if ratio <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
