@@ -176,3 +176,45 @@ def test_a_file_that_is_no_result_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(CheckError, match="no document of a check"):
         read_result(Path(tmp_path / "x.json"))
+
+
+def test_a_faulty_environment_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("JINKU_ENV", "nowhere")
+    done, document = run(tmp_path)
+    assert "nowhere: --env: no environment.yaml there" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not document.exists()
+
+
+REMEMBERS = """
+import pytest
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_reads(host):
+    assert host.run("sleep 0.4; echo read").stdout == "read\\n"
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_tries(host):
+    host.run("echo tried")
+"""
+
+
+def test_questions_of_settings_are_asked_ahead_next_time_and_deeds_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path))
+    kept = tmp_path / "lab" / "asked-before.json"
+    kept.parent.mkdir()
+    seconds = []
+    for _ in range(2):
+        done, document = run(tmp_path, REMEMBERS)
+        assert "6 failed" not in done.stdout
+        result = read_result(document)
+        seconds.append((result.ended - result.started).total_seconds())
+        assert {record.verdict for record in result.records if record.object != "host:db1"} == {Verdict.CONFORM}
+    assert "sleep 0.4" in kept.read_text()
+    assert "echo tried" not in kept.read_text()
+    assert kept.stat().st_mode & 0o077 == 0
+    assert seconds[1] < seconds[0] - 1, "six hosts were asked one after the other again"

@@ -27,9 +27,9 @@ import pytest
 
 import jinku
 from jinku.evidence.ahead import Ahead
-from jinku.evidence.catalogue import Catalogue, load_catalogue
+from jinku.evidence.catalogue import Catalogue, CatalogueError, load_catalogue
 from jinku.evidence.channel import Unreachable, over_ssh
-from jinku.evidence.declared import load_declared
+from jinku.evidence.declared import DeclaredError, load_declared
 from jinku.evidence.fixtures import Fixtures
 from jinku.evidence.fleet import CONTROLLER, Fleet, Notebook
 from jinku.evidence.masking import mask
@@ -37,7 +37,7 @@ from jinku.evidence.objects import CLASSES, objects_of
 from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason, Record, Subject, Substrate, Verdict
 from jinku.evidence.verdicts import judge
 from jinku.journal import commit
-from jinku.model import Topology, environment_file, load_environment
+from jinku.model import InputError, Topology, environment_file, load_environment
 from jinku.places import Places
 
 MARKERS = (
@@ -77,7 +77,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers and open the session's notebook."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    check = Check(config)
+    try:
+        check = Check(config)
+    except (InputError, CatalogueError, DeclaredError) as error:
+        raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(check, "jinku-check")
     config.pluginmanager.register(
         Fixtures(check.topology, check.places, check.fleet, check.notebook, check.labels), "jinku-fixtures"
