@@ -76,7 +76,7 @@ def test_people_prove_themselves_twice(host, topology):
         assert all("," in way for way in methods.split()), f"one technique is enough for {user}: {methods}"
 
 
-@pytest.mark.control("dengbao:8.1.4.1.c", "iso27001:A.8.24")
+@pytest.mark.control("dengbao:8.1.4.1.c", "dengbao:8.1.5.4.b", "iso27001:A.8.24")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_remote_management_uses_strong_cryptography_only(host):

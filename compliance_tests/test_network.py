@@ -628,7 +628,7 @@ def test_a_segment_of_no_session_is_dropped(sweep, subject, topology, host):
 # -- what listens -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.control("dengbao:8.1.4.4.b", "dengbao:8.1.3.1.a", "iso27001:A.8.9")
+@pytest.mark.control("dengbao:8.1.4.4.b", "iso27001:A.8.9")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_what_listens_is_declared(host, subject, topology):

@@ -177,7 +177,7 @@ def test_everything_is_recorded_twice(vault, subject, observe):
     assert len(files) == len(devices), "two devices write to one file"
 
 
-@pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.d", "dengbao:8.1.4.3.b", "iso27001:A.8.15")
+@pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.d", "iso27001:A.8.15")
 @pytest.mark.objects("vault")
 @pytest.mark.behaviour
 def test_a_refused_request_is_in_both_records_and_at_the_log_tier(vault, subject, observe, host, fleet, topology):
