@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report for people: one HTML page in one language, with everything in it; it prints and needs no script."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,16 +19,18 @@ from jinku.evidence.wording import words
 _SHOWN_CHARACTERS = 3000
 _SHOWN_LINES = 45
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
 #: Order in which verdicts are told.
 VERDICTS = (Verdict.CONFORM, Verdict.PARTIAL, Verdict.NONCONFORM, Verdict.NOT_APPLICABLE, Verdict.NOT_TESTED)
 
 
 @dataclass(frozen=True)
 class ShownObservation:
-    """An observation in the page; ``first``: its output stands here, else a link leads to where it stands."""
+    """An observation in the page; ``above``: id of the one where the same output of the same host stands, if not here."""
 
     seen: Observation
-    first: bool
+    above: str | None
     text: str
     cut: bool
 
@@ -71,7 +74,7 @@ class _Page:
 
     def __init__(self, result: CheckResult, language: str, catalogue: Catalogue) -> None:
         self._observations = {seen.id: seen for seen in result.observations}
-        self._shown: set[str] = set()
+        self._shown: dict[tuple[str, str], str] = {}
         self._language = language
         self._catalogue = catalogue
         self._records: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -104,11 +107,14 @@ class _Page:
         )
 
     def _observation(self, seen: Observation) -> ShownObservation:
-        first = seen.id not in self._shown
-        self._shown.add(seen.id)
+        # The same output of the same host stands once; an empty one is told each time by its own id.
+        key = (seen.where, seen.sha256 if seen.stdout or seen.stderr else seen.id)
+        above = self._shown.get(key)
+        self._shown.setdefault(key, seen.id)
         whole = "\n".join(part.rstrip("\n") for part in (seen.stdout, seen.stderr) if part.strip())
+        whole = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", whole)
         text = "\n".join(whole[:_SHOWN_CHARACTERS].splitlines()[:_SHOWN_LINES])
-        return ShownObservation(seen, first, text if first else "", cut=seen.shortened or len(text) < len(whole))
+        return ShownObservation(seen, above, "" if above else text, cut=seen.shortened or len(text) < len(whole))
 
 
 def _findings(result: CheckResult) -> dict[str, list[ObjectVerdict]]:
