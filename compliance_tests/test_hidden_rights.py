@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rights that nobody declared and that the named accounts do not show: foreign keys, sudo, setuid, roles, switched-off records."""
+
+import pytest
+from asking import sshd_setting
+from test_database import ALTER, sql
+
+from jinku.evidence.sabotage import Sabotage
+
+#: What Debian's packages of a small server run with another account's or group's rights.
+SETUID = {
+    "/usr/bin/chage", "/usr/bin/chfn", "/usr/bin/chsh", "/usr/bin/expiry", "/usr/bin/gpasswd", "/usr/bin/mount", "/usr/bin/newgrp",
+    "/usr/bin/passwd", "/usr/bin/ssh-agent", "/usr/bin/su", "/usr/bin/sudo", "/usr/bin/umount", "/usr/bin/crontab",
+    "/usr/lib/dbus-1.0/dbus-daemon-launch-helper", "/usr/lib/openssh/ssh-keysign", "/usr/sbin/unix_chkpwd",
+    "/usr/bin/dotlockfile", "/usr/lib/polkit-1/polkit-agent-helper-1", "/usr/bin/fusermount3", "/usr/sbin/pam_extrausers_chkpwd",
+}  # fmt: skip
+
+
+def declared_keys(topology, places):
+    """Key (type and base64) of each who may log in, by account."""
+    found = {"automation": {" ".join(places.automation_key.with_suffix(".pub").read_text().split()[:2])}}
+    for operator in topology.env.operators:
+        if operator.state == "present":
+            made = places.ssh / "operators" / f"{operator.name}.pub"
+            keys = operator.keys or ([made.read_text()] if made.exists() else [])
+            found[operator.name] = {" ".join(str(key).split()[:2]) for key in keys}
+    return found
+
+
+@pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places):
+    """Each key in force is a declared person's own; no Match block, certificate authority or program adds a way in.
+
+    zh: 生效的公钥均属于已声明人员本人；不存在 Match 块、证书颁发者或外部程序形成的其他登录途径。
+    """
+    wanted = declared_keys(topology, places)
+    for line in host.check_output("cd /etc/ssh/authorized_keys.d && grep -H . *").splitlines():
+        name, _, key = line.partition(":")
+        assert " ".join(key.split()[:2]) in wanted.get(name, ()), f"a key of {name} that is not declared: {key[-40:]}"
+    setting = sshd_setting(host)
+    for other in (
+        "authorizedkeyscommand",
+        "trustedusercakeys",
+        "authorizedprincipalscommand",
+        "authorizedprincipalsfile",
+    ):
+        assert setting.get(other, "none") == "none", f"{other}: {setting[other]}"
+    # sshd tells which files it reads, so a block that an Include hides is met as well.
+    blocks = host.check_output(
+        "/usr/sbin/sshd -T -ddd 2>&1 | sed -n \"s/.*checking syntax for '\\(Match .*\\)' on line.*/\\1/p\"; true"
+    )
+    assert not blocks, f"for some the settings are others: {', '.join(blocks.splitlines())}"
+    started = host.check_output("ps -o args= -C sshd | grep -F '[listener]'").splitlines()
+    odd = [line for line in started if line.split(" [listener]")[0] != "sshd: /usr/sbin/sshd -D"]
+    assert started, "no sshd listens"
+    assert not odd, f"sshd runs with options of its own: {odd[0]}"
+
+
+@pytest.mark.control("dengbao:8.1.4.2.d", "dengbao:8.1.4.2.b", "iso27001:A.5.3", "iso27001:A.8.2")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_nobody_else_becomes_root(host, topology):
+    """Sudo knows root, the automation and declared people only; who is no system administrator gets commands with their arguments.
+
+    zh: sudo 仅授权 root、自动化账户与已声明人员；非系统管理员的命令参数均被限定；无多余 setuid 程序。
+    """
+    duties = {operator.name: operator.duty for operator in topology.env.operators if operator.state == "present"}
+    told = host.check_output(
+        'getent passwd | cut -d: -f1 | while read -r one; do sudo -n -l -U $one | sed -n "s/^ *(\\([^)]*\\)) */$one|/p"; done; true'
+    )
+    for line in told.splitlines():
+        name, _, commands = line.partition("|")
+        assert name in ("root", "automation", *duties), f"sudo lets {name} run {commands}"
+        if duties.get(name, "system") != "system":
+            free = [
+                one for one in commands.replace("NOPASSWD: ", "").split(", ") if " " not in one.strip() or "*" in one
+            ]
+            assert not free, f"{name} ({duties[name]}) runs with any arguments: {', '.join(free)}"
+    raised = set(host.check_output("find / -xdev -type f -perm /6000; true").splitlines())
+    assert not raised - SETUID, f"setuid or setgid: {', '.join(sorted(raised - SETUID))}"
+
+
+@pytest.mark.control("dengbao:8.1.4.2.d", "dengbao:8.1.4.2.e", "iso27001:A.8.2")
+@pytest.mark.objects("database")
+@pytest.mark.setting
+def test_no_other_role_logs_in_or_borrows_rights(host):
+    """Only the administrator, the CRM and the vault log in; none of the latter holds a predefined role or a strong function.
+
+    zh: 仅管理员、CRM 与密钥库角色可登录，且后两者不（间接）持有预定义角色，也无额外的提权函数。
+    """
+    roles = set(sql(host, "select rolname from pg_roles where rolcanlogin"))
+    assert roles <= {"postgres", "crm", "openbao"}, (
+        f"also logs in: {', '.join(sorted(roles - {'postgres', 'crm', 'openbao'}))}"
+    )
+    borrowed = sql(
+        host,
+        "select u.rolname, r.rolname from pg_roles u, pg_roles r where u.rolcanlogin and not u.rolsuper"
+        " and (r.rolname ~ '^pg_' or r.rolsuper) and pg_has_role(u.oid, r.oid, 'MEMBER')",
+    )
+    assert not borrowed, f"borrows: {', '.join(borrowed)}"
+    for database in sql(host, "select datname from pg_database where datallowconn"):
+        strong = host.check_output(
+            "runuser -u postgres -- psql -XAtq -d %s -c %s",
+            database,
+            "select p.oid::regproc from pg_proc p join pg_roles o on o.oid = p.proowner join pg_namespace n on"
+            " n.oid = p.pronamespace where p.prosecdef and o.rolsuper and n.nspname <> 'pg_catalog'",
+        ).split()
+        extra = sorted(set(strong) - ({"jinku.set_password"} if database == "postgres" else set()))
+        assert not extra, f"in {database} runs as the administrator: {', '.join(extra)}"
+
+
+@pytest.mark.control("dengbao:8.1.4.3.a", "iso27001:A.8.15")
+@pytest.mark.objects("database")
+@pytest.mark.setting
+def test_nobody_is_left_out_of_the_record(host):
+    """No setting of one role or one database takes anything out of the audit trail that holds for all.
+
+    zh: 不存在仅对某角色或某数据库削弱审计记录的设置。
+    """
+    rows = sql(
+        host,
+        "select coalesce(r.rolname, 'everybody') || ' in ' || coalesce(d.datname, 'every database'), c from pg_db_role_setting s"
+        " left join pg_roles r on r.oid = setrole left join pg_database d on d.oid = setdatabase, unnest(setconfig) c",
+    )
+    for row in rows:
+        who, _, setting = row.partition("|")
+        name, _, value = setting.partition("=")
+        words = {word.strip() for word in value.split(",")}
+        # Of the vault's role only the text of failed statements is kept out, for it may hold a password's verifier.
+        weaker = name.startswith(("pgaudit.", "log_")) and (name, who.split()[0]) != (
+            "log_min_error_statement",
+            "openbao",
+        )
+        if name == "pgaudit.log" and not {"-ddl", "-role", "-write", "none"} & words:
+            weaker = not ("all" in words or words >= {"ddl", "role", "write"})
+        assert not weaker, f"{who}: {setting}"
+
+
+SABOTAGE = (
+    Sabotage(
+        "a second key on the automation's account, and a Match block",
+        on="host",
+        breaks="cp -a /etc/ssh/authorized_keys.d/automation /run/sabotage.key"
+        " && echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKxiqn6nUdMwOAF7rKMLs8uUoDoVkjSoSV5Upx1VGdVf sabotage'"
+        " >> /etc/ssh/authorized_keys.d/automation"
+        " && printf 'Match User games\\n  PasswordAuthentication yes\\n' > /etc/ssh/sshd_config.d/99-sabotage.conf && systemctl reload ssh",
+        mends="mv /run/sabotage.key /etc/ssh/authorized_keys.d/automation && rm /etc/ssh/sshd_config.d/99-sabotage.conf"
+        " && systemctl reload ssh",
+        kills=("test_sshd_takes_declared_keys_only_from_anybody",),
+    ),
+    Sabotage(
+        "a service's account may use sudo, and a shell is setuid",
+        on="host",
+        breaks="echo 'games ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/zz-sabotage && chmod 440 /etc/sudoers.d/zz-sabotage"
+        " && cp /bin/bash /usr/local/bin/sabotage && chmod 4755 /usr/local/bin/sabotage",
+        mends="rm /etc/sudoers.d/zz-sabotage /usr/local/bin/sabotage",
+        kills=("test_nobody_else_becomes_root",),
+    ),
+    Sabotage(
+        "the vault's role reads files, and the CRM is left out of the record",
+        on="database",
+        breaks=f"{ALTER} -c 'GRANT pg_read_server_files TO openbao' -c \"ALTER DATABASE crm SET pgaudit.log = 'none'\"",
+        mends=f"{ALTER} -c 'REVOKE pg_read_server_files FROM openbao' -c 'ALTER DATABASE crm RESET pgaudit.log'",
+        kills=("test_no_other_role_logs_in_or_borrows_rights", "test_nobody_is_left_out_of_the_record"),
+    ),
+)
