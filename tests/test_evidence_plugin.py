@@ -2,6 +2,7 @@
 """The plugin, the document and the report, on tests and hosts made up here; every channel ends on this machine."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,7 @@ def run(folder, tests=TESTS, *options):
         text=True,
         cwd=folder,
         check=False,
+        env={**os.environ, "JINKU_STATE_DIR": str(folder)},  # never this machine's own state
     )
     return done, document
 
@@ -203,8 +205,7 @@ def test_tries(host):
 """
 
 
-def test_questions_of_settings_are_asked_ahead_next_time_and_deeds_are_not(tmp_path, monkeypatch):
-    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path))
+def test_questions_of_settings_are_asked_ahead_next_time_and_deeds_are_not(tmp_path):
     kept = tmp_path / "lab" / "asked-before.json"
     kept.parent.mkdir()
     seconds = []
