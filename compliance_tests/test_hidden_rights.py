@@ -82,6 +82,35 @@ def test_nobody_else_becomes_root(host, topology):
     assert not raised - SETUID, f"setuid or setgid: {', '.join(sorted(raised - SETUID))}"
 
 
+# What the check itself asks through: packages of the programs whose answers are believed.
+ASKED_THROUGH = (
+    "aide coreutils dash diffutils findutils gawk mawk grep iproute2 libc-bin libpam-runtime login login.defs nftables openssh-server passwd"
+    " procps python3-minimal python3.13-minimal rsyslog sed sudo systemd util-linux"
+)
+
+
+@pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_the_programs_that_are_asked_are_the_real_ones(host):
+    """No file of /usr/local takes the name of a system's program, and the programs asked here are as their packages brought them.
+
+    zh: /usr/local 下无冒名系统程序的文件；检查所依赖的程序与软件包原文件一致。
+    """
+    shadows = host.check_output(
+        "for one in $(/usr/bin/ls -A /usr/local/bin /usr/local/sbin | /usr/bin/grep -v :); do"
+        " for real in /usr/bin /usr/sbin; do [ -e $real/$one ] && echo $one; done; done; true"
+    ).split()
+    assert not shadows, f"stands before the system's own: {', '.join(sorted(set(shadows)))}"
+    there = host.check_output(
+        f"/usr/bin/dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' {ASKED_THROUGH} 2>/dev/null | /usr/bin/sed -n 's/^ii //p'"
+    ).split()
+    verified = host.run(f"/usr/bin/dpkg --verify {' '.join(there)}", timeout=60).stdout.splitlines()
+    changed = [line.split()[-1] for line in verified if " c " not in line and "/usr/share/" not in line]
+    assert "iproute2" in there, "the packages could not be asked for"
+    assert not changed, f"not as the package brought it: {', '.join(changed)}"
+
+
 @pytest.mark.control("dengbao:8.1.4.2.d", "dengbao:8.1.4.2.e", "iso27001:A.8.2")
 @pytest.mark.objects("database")
 @pytest.mark.setting
@@ -157,6 +186,13 @@ SABOTAGE = (
         " && cp /bin/bash /usr/local/bin/sabotage && chmod 4755 /usr/local/bin/sabotage",
         mends="rm /etc/sudoers.d/zz-sabotage /usr/local/bin/sabotage",
         kills=("test_nobody_else_becomes_root",),
+    ),
+    Sabotage(
+        "a program that says all is well stands before the system's own",
+        on="host",
+        breaks="printf '#!/bin/sh\\nexit 0\\n' > /usr/local/bin/aide && chmod 755 /usr/local/bin/aide",
+        mends="rm /usr/local/bin/aide",
+        kills=("test_the_programs_that_are_asked_are_the_real_ones",),
     ),
     Sabotage(
         "the vault's role reads files, and the CRM is left out of the record",
