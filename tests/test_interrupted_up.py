@@ -32,14 +32,14 @@ def tell(step): print(step.resource, step.seconds, flush=True)
 (result,) = provision.run("up", Places(sys.argv[1]), Path(sys.argv[2]), ["a"], engine.ensure(print), tell)
 sys.exit(result.error or 0)
 """
-#: What it does next, of one host alone: the others would say the same, later.
+#: What it does next, of one host alone: the others would say the same, later. A run ends with integrity, which settles it.
 CONVERGE = """
 import sys
 from pathlib import Path
 from jinku import converge
 def tell(role, task, seconds, changed): print(changed if seconds else "", role, task, flush=True)
-done = converge.run(Path(sys.argv[1]), ["--limit", "ops1", "--tags", "names,kernel,accounts"], tell)
-print(*done.troubles, *done.other, sep="\\n", file=sys.stderr)
+done = converge.run(Path(sys.argv[1]), ["--limit", "ops1", "--tags", "names,kernel,integrity"], tell)
+print(*done.troubles, *done.changes, *done.other, sep="\\n", file=sys.stderr)
 sys.exit(done.code or 100 + done.changed["ops1"])
 """
 
