@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compliance tests run by themselves, too: ``JINKU_ENV=lab pytest compliance_tests``."""
 
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import pytest
 from faults.probes import inside_namespace, possible, router_namespace
+from faults.sweep import Sweep, begun
 
 from jinku.model import Topology
 
@@ -20,10 +25,32 @@ def pytest_jinku_argv(config: pytest.Config, node: str) -> list[str] | None:
     return inside_namespace(router_namespace(topology, node.removeprefix("router-")))
 
 
+_BEGUN: list[Future[Sweep]] = []
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin what takes long and changes nothing, the probes of the network, while other tests run."""
     if session.config.getoption("collectonly"):
         return
     check = session.config.pluginmanager.get_plugin("jinku-check")
-    for module in {item.module for item in session.items if "sweep" in getattr(item, "fixturenames", ())}:
-        module.begin(check.fleet, check.topology)
+    wanted = any("sweep" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not possible(check.topology):
+        _BEGUN.append(ThreadPoolExecutor(1).submit(begun, check.fleet, check.topology))
+
+
+@pytest.fixture(scope="session")
+def _sweeps() -> Iterator[None]:
+    """Remove the strangers at the end."""
+    yield
+    for future in _BEGUN:
+        with contextlib.suppress(Exception):  # what could not be made is nothing to close
+            future.result().close()
+
+
+@pytest.fixture
+def sweep(topology: Topology, _sweeps: None) -> Sweep:
+    """Every pair of the network tried (faults/sweep.py); where no stranger can be placed, the test declines to judge."""
+    why = possible(topology)
+    if why:
+        pytest.skip(why)
+    return _BEGUN[0].result()

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import pytest
-from asking import ask, listeners
+from asking import ask, listeners, tcp_probe
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from faults.sweep import DANGEROUS
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
@@ -91,6 +92,46 @@ def test_each_listener_speaks_tls_or_ssh_only(host, subject, topology):
     assert all(ip_address(where.rpartition(",")[0]) for where in found)
 
 
+@pytest.mark.control("dengbao:8.1.4.4.b", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_what_listens_is_declared(host, subject, topology):
+    """Every socket that waits for others, on any address but loopback, is a declared service of the node's tiers.
+
+    zh: 除回环外的每个监听端口都是该节点所在层声明的服务。
+    """
+    node = topology.node(subject.node)
+    declared = {
+        (service.protocol, service.port)
+        for service in SERVICES.values()
+        if service.where == "hosts" or service.where in node.tiers
+    }
+    strange = [
+        f"{program or '?'} on {address}:{port}/{protocol}"
+        for (protocol, address, port), program in listeners(host).items()
+        if (protocol, port) not in declared
+    ]
+    assert not strange, f"undeclared: {', '.join(strange)}"
+
+
+@pytest.mark.control("dengbao:8.1.4.4.b", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+@pytest.mark.ahead
+def test_dangerous_ports_are_closed(host, subject, topology):
+    """File shares, remote desktops, clear-text logins and open data stores: tried from the host itself, past its filter.
+
+    zh: 从主机自身（绕过过滤）尝试共享、远程桌面、明文登录与无口令数据服务端口，均已关闭。
+    """
+    node = topology.node(subject.node)
+    answers = tcp_probe(host, [(str(address), port) for address in node.addresses for port in (*DANGEROUS, 22)])
+    opened = [f"{address}:{port}" for (address, port), said in answers.items() if said == "open" and port != 22]
+    assert not opened, f"open: {', '.join(opened)}"
+    assert all(answers[str(address), 22] == "open" for address in node.addresses), (
+        "not even ssh answers, so closed proves nothing"
+    )
+
+
 SABOTAGE = (
     Sabotage(
         "a service that speaks in clear",
@@ -98,6 +139,14 @@ SABOTAGE = (
         breaks="systemd-run -q --unit sabotage-clear python3 -m http.server 8080 --bind ::",
         mends="systemctl stop sabotage-clear",
         kills=("test_each_listener_shows_a_sound_certificate", "test_each_listener_speaks_tls_or_ssh_only"),
+        settle=1.0,
+    ),
+    Sabotage(
+        "a telnet port that nobody declared",
+        on="host",
+        breaks="systemd-run -q --unit sabotage-telnet python3 -m http.server 23 --bind ::",
+        mends="systemctl stop sabotage-telnet",
+        kills=("test_what_listens_is_declared", "test_dangerous_ports_are_closed"),
         settle=1.0,
     ),
 )

@@ -6,87 +6,18 @@ stranger that no filter holds back, each way out leads to a listener that takes 
 under test must have counted every refused packet. In a site's router likewise.
 """
 
-import contextlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 import pytest
-from asking import ask, listeners, tcp_probe
-from faults.probes import OUTSIDE, Strangers, inside_namespace, possible
+from asking import ask, tcp_probe
+from faults.probes import OUTSIDE
+from faults.sweep import through, under_foreign_names
+from filters import accepting, is_router, loaded, matches, rendered, rules, site_of, without_counters, without_session
 
 from jinku.evidence.fleet import CONTROLLER
 from jinku.evidence.sabotage import Sabotage
-from jinku.model.firewall import node_ruleset, router_ruleset
-from jinku.model.topology import ANYWHERE, INTERNET, SERVICES
-
-# Ports of the standard's commentaries: file shares, remote desktops, clear-text logins, data stores without a password.
-DANGEROUS = (21, 23, 25, 53, 111, 135, 139, 445, 2049, 3306, 3389, 5900, 6379, 9200, 11211, 27017)
-SERVICE_PORTS = tuple(sorted({service.port for service in SERVICES.values() if service.protocol == "tcp"}))
-PORTS = tuple(sorted({*SERVICE_PORTS, *DANGEROUS}))
-IMPORTANT = ("data", "security", "audit", "ops")
-REFUSED = ("silent", "refused", "prohibited", "unreachable")
-
-
-def is_router(subject):
-    return subject.zone == ""
-
-
-def site_of(subject):
-    return subject.node.removeprefix("router-")
-
-
-# -- the loaded filter ------------------------------------------------------------------------------------------------
-
-
-def rendered(subject, topology):
-    if is_router(subject):
-        return router_ruleset(topology, site_of(subject))
-    return node_ruleset(topology, topology.node(subject.node))
-
-
-def without_counters(listing):
-    """Nft's JSON as it is compared: no handles and counts, which change by themselves."""
-
-    def clean(one):
-        if isinstance(one, dict):
-            return {key: (None if key == "counter" else clean(value)) for key, value in one.items() if key != "handle"}
-        return [clean(item) for item in one] if isinstance(one, list) else one
-
-    return [clean(entry) for entry in json.loads(listing)["nftables"] if "metainfo" not in entry]
-
-
-def loaded(host):
-    return without_counters(host.check_output("nft -j list table inet jinku"))
-
-
-def rules(host, chain):
-    return [entry["rule"]["expr"] for entry in loaded(host) if "rule" in entry and entry["rule"]["chain"] == chain]
-
-
-def accepting(host, chain):
-    """Accepting rules of a chain that a flow asked for: (comment, expression) by comment's presence."""
-    found = []
-    for entry in loaded(host):
-        rule = entry.get("rule")
-        if rule and rule["chain"] == chain and {"accept": None} in rule["expr"] and "comment" in rule:
-            found.append((rule["comment"], rule["expr"]))
-    return found
-
-
-def matches(expression):
-    """What a rule looks at: {"ip.saddr", "tcp.dport", "ct.state", ...}."""
-    found = set()
-    for part in expression:
-        left = part.get("match", {}).get("left", {})
-        left = left["&"][0] if "&" in left else left
-        if "payload" in left:
-            found.add(f"{left['payload'].get('protocol')}.{left['payload'].get('field')}")
-        elif "ct" in left:
-            found.add(f"ct.{left['ct']['key']}")
-        elif "meta" in left:
-            found.add(f"meta.{left['meta']['key']}")
-    return found
+from jinku.model.topology import INTERNET
 
 
 @pytest.mark.control("dengbao:8.1.3.2.b", "dengbao:8.1.2.1.d", "dengbao:8.1.4.4.c", "iso27001:A.8.20", "iso27001:A.8.9")
@@ -224,160 +155,6 @@ def test_only_the_router_stands_in_two_zones(host, subject, topology):
         return
     assert forwarding == ["0", "0"], "the node forwards packets"
     assert len(legs) == 1, f"legs: {', '.join(legs)}"
-
-
-# -- every pair tried -------------------------------------------------------------------------------------------------
-
-
-class Sweep:
-    """All probes of one session, side by side; tests read what they found by asking again, which is answered from memory."""
-
-    def __init__(self, fleet, topology):
-        self.fleet, self.topology = fleet, topology
-        self._context = Strangers(topology, PORTS)
-        self.strangers = self._context.__enter__().all
-        self.hosts = {
-            key: fleet.add(f"probe-{key}", inside_namespace(one.netns)) for key, one in self.strangers.items()
-        }
-
-    def close(self):
-        """Remove the strangers."""
-        self._context.__exit__()
-
-    def key(self, node):
-        """Key of the stranger in the node's zone."""
-        return f"{node.site}-{node.zone}"
-
-    def dropped(self, host, chain, moment):
-        """Packets that the last rule of ``chain`` has refused so far."""
-        listing = json.loads(host.check_output(f"nft -j list chain inet jinku {chain} # {moment}"))["nftables"]
-        return [entry["rule"] for entry in listing if "rule" in entry][-1]["expr"][0]["counter"]["packets"]
-
-    def counted(self, host, chain, name, probe):
-        """What ``probe`` found, and how many packets the last rule of ``chain`` refused meanwhile."""
-        before = self.dropped(host, chain, f"before {name}")
-        found = probe()
-        return found, self.dropped(host, chain, f"after {name}") - before
-
-    def targets(self, addresses, ports=PORTS):
-        """Every address with every port."""
-        return [(str(address), port) for address in addresses for port in ports]
-
-    def into(self, node, key):
-        """Probe ``node`` from a stranger; only the node's own filter stands between when ``key`` is of its zone."""
-        host = self.fleet.host(node.name)
-        return self.counted(
-            host, "input", f"probes by {key}", lambda: tcp_probe(self.hosts[key], self.targets(node.addresses))
-        )
-
-    def out_of(self, node):
-        """From ``node`` to the listener of the stranger in its own zone, and to the one outside; TCP."""
-        host = self.fleet.host(node.name)
-        everywhere = (*self.strangers[self.key(node)].addresses, *self.strangers[OUTSIDE].addresses)
-        return self.counted(host, "output", "probes out", lambda: tcp_probe(host, self.targets(everywhere)))
-
-    def across(self, site, key):
-        """From a stranger through the site's router to every node that lies beyond it, and outside."""
-        beyond = [node for node in self.topology.nodes if node.site == site and self.key(node) != key]
-        addresses = [str(address) for node in beyond for address in node.addresses]
-        addresses += [] if key == OUTSIDE else self.strangers[OUTSIDE].addresses
-        return tcp_probe(self.hosts[key], self.targets(addresses, SERVICE_PORTS))
-
-    def between(self, node):
-        """From a node to every other node, all service ports."""
-        others = [address for other in self.topology.nodes if other != node for address in other.addresses]
-        return tcp_probe(self.fleet.host(node.name), self.targets(others, (*SERVICE_PORTS, 23, 445)))
-
-    def allowed(self, source, node):
-        """Ports at ``node`` that a flow opens to the address ``source``."""
-        source = ip_address(source)
-        return {
-            pair.port
-            for pair in self.topology.allowed()
-            if pair.destination == node.name
-            and pair.protocol == "tcp"
-            and any(source in network for network in pair.source_networks)
-        }
-
-    def routers_allow(self, source, node):
-        """The same as a router sees it: "the internet" is whoever is not inside."""
-        inside = any(ip_address(source) in network for network in self.topology.inside)
-        return {
-            pair.port
-            for pair in self.topology.allowed()
-            if pair.destination == node.name
-            and pair.protocol == "tcp"
-            and any(
-                ip_address(source) in network
-                for network in pair.source_networks
-                if not (inside and network in ANYWHERE)
-            )
-        }
-
-    def run_ahead(self):
-        """Ask everything at once."""
-        with ThreadPoolExecutor(24) as pool:
-            for node in self.topology.nodes:
-                pool.submit(self._node_ahead, node)
-            for site in self.topology.sites:
-                pool.submit(lambda site=site: through(self, site))
-                pool.submit(lambda site=site: under_foreign_names(self, site))
-
-    def _node_ahead(self, node):
-        self.out_of(node)
-        self.into(node, self.key(node))
-        self.between(node)
-
-
-def through(sweep, site):
-    """Every stranger across the router of ``site``: answers by stranger, and what the router refused meanwhile."""
-    router = sweep.fleet.host(f"router-{site}")
-    keys = [key for key in sweep.strangers if key == OUTSIDE or key.startswith(f"{site}-")]
-
-    def all_of_them():
-        with ThreadPoolExecutor(len(keys)) as pool:
-            list(pool.map(lambda key: sweep.across(site, key), keys))
-        # Asked again, from memory, so that the answers count for the test that asks.
-        return {key: sweep.across(site, key) for key in keys}
-
-    return sweep.counted(router, "forward", f"probes across {site}", all_of_them)
-
-
-_BEGUN = []
-
-
-@pytest.fixture(scope="session")
-def _sweeps():
-    made = {}
-    yield made
-    for future in _BEGUN:
-        with contextlib.suppress(Exception):  # what could not be made is nothing to close
-            future.result().close()
-    for sweep in made.values():
-        sweep.close()
-
-
-@pytest.fixture
-def sweep(fleet, topology, _sweeps):
-    why = possible(topology)
-    if why:
-        pytest.skip(why)
-    if "sweep" not in _sweeps:
-        _sweeps["sweep"] = _BEGUN.pop().result() if _BEGUN else begun(fleet, topology)
-    return _sweeps["sweep"]
-
-
-def begun(fleet, topology):
-    """A sweep with all its probes done."""
-    sweep = Sweep(fleet, topology)
-    sweep.run_ahead()
-    return sweep
-
-
-def begin(fleet, topology):
-    """Called when the session has been collected (conftest.py): probe while other tests run."""
-    if not possible(topology):
-        _BEGUN.append(ThreadPoolExecutor(1).submit(begun, fleet, topology))
 
 
 def judge_sides(answers, address_ports, where):
@@ -540,49 +317,6 @@ def test_an_address_of_another_zone_is_of_no_use(sweep, subject, topology):
     assert dropped >= len(answers), f"the router dropped {dropped} of {len(answers)} packets with a foreign address"
 
 
-def under_foreign_names(sweep, site):
-    """Every stranger of ``site`` under another zone's address to a node of each other zone: answers, and what the router dropped."""
-    router = sweep.fleet.host(f"router-{site}")
-    keys = [key for key in sweep.strangers if key.startswith(f"{site}-")]
-
-    def attempt(key):
-        beyond = [node.address for node in sweep.topology.nodes if node.site == site and sweep.key(node) != key]
-        targets = sweep.targets(beyond or [sweep.strangers[OUTSIDE].address], (443,))
-        return [
-            (key, said) for said in tcp_probe(sweep.hosts[key], targets, str(sweep.strangers[key].foreign)).values()
-        ]
-
-    before = spoofed(router, "before foreign addresses")
-    with ThreadPoolExecutor(len(keys)) as pool:
-        list(pool.map(attempt, keys))
-    answers = [answer for key in keys for answer in attempt(key)]
-    return answers, spoofed(router, "after foreign addresses") - before
-
-
-def spoofed(router, moment):
-    """Packets with a source address of another interface that the router has dropped so far."""
-    listing = json.loads(router.check_output(f"nft -j list chain inet jinku prerouting # {moment}"))["nftables"]
-    return sum(
-        part["counter"]["packets"]
-        for entry in listing
-        if "rule" in entry
-        for part in entry["rule"]["expr"]
-        if "counter" in part
-    )
-
-
-def without_session(host, chain, moment):
-    """Segments of no session that ``chain`` has dropped so far."""
-    listing = json.loads(host.check_output(f"nft -j list chain inet jinku {chain} # {moment}"))["nftables"]
-    return sum(
-        part["counter"]["packets"]
-        for entry in listing
-        if "rule" in entry and "tcp.flags" in matches(entry["rule"]["expr"])
-        for part in entry["rule"]["expr"]
-        if "counter" in part
-    )
-
-
 @pytest.mark.control("dengbao:8.1.3.2.d", "iso27001:A.8.20")
 @pytest.mark.objects("network")
 @pytest.mark.behaviour
@@ -623,49 +357,6 @@ def test_a_segment_of_no_session_is_dropped(sweep, subject, topology, host):
     ask(sender, "stray_segments.py", *words)
     dropped = without_session(host, chain, "after lone segments") - before
     assert dropped >= len(words), f"{len(words) - dropped} of {len(words)} segments of no session were not dropped"
-
-
-# -- what listens -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.control("dengbao:8.1.4.4.b", "iso27001:A.8.9")
-@pytest.mark.objects("host")
-@pytest.mark.setting
-def test_what_listens_is_declared(host, subject, topology):
-    """Every socket that waits for others, on any address but loopback, is a declared service of the node's tiers.
-
-    zh: 除回环外的每个监听端口都是该节点所在层声明的服务。
-    """
-    node = topology.node(subject.node)
-    declared = {
-        (service.protocol, service.port)
-        for service in SERVICES.values()
-        if service.where == "hosts" or service.where in node.tiers
-    }
-    strange = [
-        f"{program or '?'} on {address}:{port}/{protocol}"
-        for (protocol, address, port), program in listeners(host).items()
-        if (protocol, port) not in declared
-    ]
-    assert not strange, f"undeclared: {', '.join(strange)}"
-
-
-@pytest.mark.control("dengbao:8.1.4.4.b", "iso27001:A.8.9")
-@pytest.mark.objects("host")
-@pytest.mark.behaviour
-@pytest.mark.ahead
-def test_dangerous_ports_are_closed(host, subject, topology):
-    """File shares, remote desktops, clear-text logins and open data stores: tried from the host itself, past its filter.
-
-    zh: 从主机自身（绕过过滤）尝试共享、远程桌面、明文登录与无口令数据服务端口，均已关闭。
-    """
-    node = topology.node(subject.node)
-    answers = tcp_probe(host, [(str(address), port) for address in node.addresses for port in (*DANGEROUS, 22)])
-    opened = [f"{address}:{port}" for (address, port), said in answers.items() if said == "open" and port != 22]
-    assert not opened, f"open: {', '.join(opened)}"
-    assert all(answers[str(address), 22] == "open" for address in node.addresses), (
-        "not even ssh answers, so closed proves nothing"
-    )
 
 
 SABOTAGE = (
@@ -745,13 +436,5 @@ SABOTAGE = (
         breaks="nft insert rule inet jinku prerouting accept",
         mends="nft delete rule inet jinku prerouting handle $(nft -a list chain inet jinku prerouting | awk '$1 == \"accept\" {print $NF}')",
         kills=("test_the_loaded_filter_is_the_rendered_one", "test_an_address_of_another_zone_is_of_no_use"),
-    ),
-    Sabotage(
-        "a telnet port that nobody declared",
-        on="host",
-        breaks="systemd-run -q --unit sabotage-telnet python3 -m http.server 23 --bind ::",
-        mends="systemctl stop sabotage-telnet",
-        kills=("test_what_listens_is_declared", "test_dangerous_ports_are_closed"),
-        settle=1.0,
     ),
 )
