@@ -103,6 +103,19 @@ def test_a_channel_that_breaks_says_so(notebook):
     channel.close()
 
 
+def test_a_question_after_the_end_does_not_wait(notebook):
+    channel = Channel("gone", ["sh", "-c", "echo '\"ready\"'; exec cat >/dev/null"])
+    channel.wait_open()
+    channel._process.kill()
+    began = time.monotonic()
+    with pytest.raises(Unreachable):
+        host_over(channel, notebook.add).run("true")
+    with pytest.raises(Unreachable):
+        host_over(channel, notebook.add).run("false")
+    assert time.monotonic() - began < 5
+    channel.close()
+
+
 def test_a_line_that_is_cut_off_breaks_the_channel_at_once(notebook):
     channel = Channel("cut", ["sh", "-c", "echo '\"ready\"'; read line; echo '[1, 0'; exec sleep 60"])
     began = time.monotonic()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jinku.evidence import run as check
 from jinku.evidence.records import Verdict
 from jinku.evidence.report import render
 from jinku.evidence.run import CheckError, read_result, write_reports
+from jinku.places import CHECKOUT, Places
 
 CONFTEST = """
 import pytest
@@ -219,3 +221,31 @@ def test_questions_of_settings_are_asked_ahead_next_time_and_deeds_are_not(tmp_p
     assert "echo tried" not in kept.read_text()
     assert kept.stat().st_mode & 0o077 == 0
     assert seconds[1] < seconds[0] - 1, "six hosts were asked one after the other again"
+
+
+def test_a_check_collects_with_the_packages_of_run_time_only(tmp_path):
+    """Playwright is for the browser's tests, which a check does not run."""
+    words = [*check.pytest_arguments(tmp_path / "check.json"), "--collect-only"]
+    blocked = "import sys; sys.modules['playwright'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, *words],
+        cwd=CHECKOUT,
+        env={**os.environ, "JINKU_ENV": "lab", "JINKU_STATE_DIR": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "test_access.py::" in done.stdout
+    assert "error" not in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("tests", ["import no_such_module\n", "def test_that_is_no_control():\n    assert False\n"])
+def test_a_check_without_records_is_no_result(tests, tmp_path, monkeypatch):
+    """Tests that do not collect and tests that record nothing must not read as `no finding`."""
+    monkeypatch.setattr(check, "TESTS", tmp_path)
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_made_up.py").write_text(tests)
+    with pytest.raises(CheckError, match="did not run"):
+        check.run_check(Places("lab"), CHECKOUT / "inventories/lab")

@@ -105,6 +105,7 @@ class Channel:
         #: (command, given) by the id of the observation that it led to
         self.questions: dict[str, tuple[str, str | None]] = {}
         self._lock = threading.Lock()
+        self._gone: Unreachable | None = None
         self._number = 0
         self._open: Future[None] = Future()
         self._process = subprocess.Popen(
@@ -150,7 +151,7 @@ class Channel:
         if not self._open.done():
             self._open.set_exception(gone)
         with self._lock:
-            lost, self._waiting = self._waiting, {}
+            lost, self._waiting, self._gone = self._waiting, {}, gone
         for _, future in lost.values():
             future.set_exception(gone)
 
@@ -188,6 +189,8 @@ class Channel:
         with self._lock:
             if (command, given) in self._asked:
                 return self._asked[command, given]
+            if self._gone:  # nobody reads any more, so the question would wait for nothing
+                raise self._gone
             self._number += 1
             future: Future[Answer] = Future()
             self._asked[command, given] = future

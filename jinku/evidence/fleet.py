@@ -101,7 +101,7 @@ class Fleet:
     def unreachable(self) -> dict[str, str]:
         """Nodes that were tried and did not answer, with what SSH said."""
         silent = {}
-        for name, channel in self._channels.items():
+        for name, channel in list(self._channels.items()):
             try:
                 channel.wait_open()
             except Unreachable as error:
@@ -136,5 +136,5 @@ class Fleet:
 
     def close(self) -> None:
         """Close every channel."""
-        for channel in self._channels.values():
+        for channel in list(self._channels.values()):  # threads that still probe may add one
             channel.close()
