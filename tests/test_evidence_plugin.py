@@ -249,3 +249,29 @@ def test_a_check_without_records_is_no_result(tests, tmp_path, monkeypatch):
     (tmp_path / "test_made_up.py").write_text(tests)
     with pytest.raises(CheckError, match="did not run"):
         check.run_check(Places("lab"), CHECKOUT / "inventories/lab")
+
+
+WAIVED = """
+import pytest
+
+@pytest.mark.control("dengbao:8.1.4.1.d")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_two_techniques(host, subject):
+    assert False, "one technique is enough"
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_telnet_is_absent(host):
+    assert %s, "telnet answers"
+"""
+
+
+@pytest.mark.parametrize(("sound", "code"), [(True, 0), (False, 1)])
+def test_a_waived_finding_is_expected_and_stays_a_finding_and_another_fails_the_run(sound, code, tmp_path):
+    done, document = run(tmp_path, WAIVED % sound, "--node", "edge1")  # the lab's controls.yaml waives 8.1.4.1.d
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "1 xfailed" in done.stdout
+    verdicts = {record.item: str(record.verdict) for record in read_result(document).records}
+    assert verdicts["dengbao:8.1.4.1.d"] == "nonconform"

@@ -175,3 +175,11 @@ def test_a_faulty_catalogue_names_file_and_field(tmp_path):
     (tmp_path / "dengbao.yaml").write_text("items: [{id: 8.1.9.9}]\n")
     with pytest.raises(CatalogueError, match=r"dengbao.yaml: items.8.1.9.9"):
         load_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize("status", ["status: not_applicable", "status: manual, verdict: conform"])
+def test_nobody_can_declare_a_finding_away(status, tmp_path):
+    text = f"items: {{'{ITEM}': {{{status}, owner: Li, reason: we do not care for it, date: 2026-09-02}}}}"
+    item, pairs, _ = judged(everywhere(ITEM, "nonconform"), ITEM, tmp_path, text)
+    assert item.verdict == "nonconform"
+    assert {pair.verdict for pair in pairs.values()} == {Verdict.NONCONFORM}

@@ -91,15 +91,18 @@ def judge(
     for control in catalogue.values():
         if level not in control.levels:
             continue
-        statement = declared.items.get(control.id)
+        found = by_item[control.id]
+        faulty = any(record.verdict is Verdict.NONCONFORM for records in found.values() for record in records)
+        # What somebody says of an item cannot unsay what a test saw.
+        statement = None if faulty else declared.items.get(control.id)
         if statement is not None:
             said = Reason(code="declared", text=f"{statement.status}: {statement.reason}")
             items.append(
                 ItemVerdict(item=control.id, verdict=statement.said, reason=said, declared_by=statement.as_waiver())
             )
-            if statement.said is Verdict.NOT_APPLICABLE or not by_item[control.id]:
+            if statement.said is Verdict.NOT_APPLICABLE or not found:
                 continue
-        mine = _pairs_of(control, objects, by_item[control.id], declared, today)
+        mine = _pairs_of(control, objects, found, declared, today)
         pairs += mine
         if statement is None:
             items.append(_item_of(control, mine, declared, today))
