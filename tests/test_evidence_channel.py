@@ -2,6 +2,7 @@
 """The recording channel against this machine: the same far end, without SSH."""
 
 import hashlib
+import importlib.util
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from jinku.evidence.channel import Channel, CommandTimeout, Unreachable, far_end, host_over
 from jinku.evidence.fleet import CONTROLLER, Fleet, Notebook
 from jinku.evidence.masking import MASK, mask
+from jinku.places import CHECKOUT
 
 
 @pytest.fixture
@@ -168,3 +170,24 @@ def test_a_process_that_holds_stderr_open_does_not_hold_us():
         channel.wait_open()
     assert time.monotonic() - begin < 3
     channel.close()
+
+
+SENT = "debug1: Local version string SSH-2.0-OpenSSH_10.0\n"
+CAME = "debug1: Remote protocol version 2.0, remote software version OpenSSH_10.0\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "met"),
+    [
+        (SENT + SENT + CAME + CAME + "Permission denied (publickey).", True),
+        (SENT + CAME + "Unable to negotiate: no matching cipher found.", True),  # the jump's connection is shared
+        (SENT + SENT + CAME + "Connection closed by UNKNOWN port 65535", False),  # the jump answered, the node did not
+        (SENT + "Connection closed by UNKNOWN port 65535", False),
+        ("ssh: Could not resolve hostname db1", False),
+    ],
+)
+def test_an_attempt_that_met_no_server_is_no_finding(said, met):
+    spec = importlib.util.spec_from_file_location("asking", CHECKOUT / "compliance_tests/asking.py")
+    asking = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(asking)
+    assert asking.met_server(said) is met
