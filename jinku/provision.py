@@ -8,6 +8,7 @@ encrypted with a passphrase that is generated once; `pulumi` itself works on the
 import importlib.util
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -64,6 +65,21 @@ ORPHAN_SECONDS = 60.0
 
 class OrphanError(Exception):
     """The engine of an interrupted run still works on the stack; the text names its process."""
+
+
+def plain(message: str) -> str:
+    """An error of the engine in the provider's own words: without the class that gRPC calls unexpected, or a traceback."""
+    kept, inside = [], False
+    for line in re.sub(r"Unexpected <class '[^']*'>:\s*", "", message).splitlines():
+        if line.strip() == "Traceback (most recent call last):":
+            inside = True
+        elif inside and line.startswith(" "):
+            continue
+        elif inside:  # the error, which stands above its traceback already
+            inside = False
+        else:
+            kept.append(line)
+    return "\n".join(kept).strip() or message.strip()
 
 
 OnStep = Callable[[Step], None]
@@ -188,7 +204,7 @@ class _Listener:
             elif event.res_op_failed_event:
                 self._step(event.res_op_failed_event.metadata, done=True, failed=True)
             elif event.diagnostic_event and event.diagnostic_event.severity == "error":
-                self.errors.append(event.diagnostic_event.message.strip())
+                self.errors.append(plain(event.diagnostic_event.message))
             elif event.summary_event:
                 self._result.changes = {
                     str(getattr(change, "value", change)): count
@@ -232,7 +248,7 @@ def _run_site(verb: Verb, places: Places, environment: Path, site: str, on_step:
             if not _protected(stack):
                 stack.workspace.remove_stack(stack.name)
     except automation.CommandError as error:
-        result.error = "\n".join(listener.errors) or str(error).strip()
+        result.error = "\n".join(listener.errors) or plain(str(error))
     except OrphanError as error:
         result.error = str(error)
     except Exception as error:  # noqa: BLE001 - a site must not take the other with it

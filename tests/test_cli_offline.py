@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs that need no hosts, and every way to call them wrongly."""
 
+import io
 import json
 import os
 import shutil
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from jinku import cli, engine, lock
 from jinku.cli.exit_codes import ExitCode
+from jinku.cli.progress import Progress
 from jinku.model import Topology, load_environment
 from jinku.model.flow_sheet import flow_rows
 from jinku.places import Places
@@ -158,9 +161,21 @@ def test_the_second_of_two_is_told_who_holds_the_environment(lab, monkeypatch, c
 
 
 def test_destroy_asks_and_takes_nothing_but_the_name_for_a_yes(lab, monkeypatch, capsys):
-    monkeypatch.setattr("click.prompt", lambda *_words, **_more: "yes")
-    assert run("destroy", "--env", lab) == ExitCode.USAGE
-    assert "nothing was touched" in capsys.readouterr().err
+    for typed in ("yes\n", ""):  # the second: </dev/null
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        assert run("destroy", "--env", lab) == ExitCode.USAGE
+        assert "nothing was touched; --yes" in capsys.readouterr().err
+
+
+def test_foreign_text_is_printed_as_it_is():
+    """Rich would take a part of an IPv6 address for an emoji, and a bracket for a colour."""
+    out = io.StringIO()
+    with Progress(Console(file=out, force_terminal=True, width=200, highlight=False)) as progress:
+        progress.begin("fd77:b::4 [red]waits[/]")
+        progress.line("site a: fd77:a::4 :a: [bold]x[/bold] [/]")
+        progress.end("fd77:b::4 [red]waits[/]", 1.0, ":b:")
+    assert "fd77:a::4 :a: [bold]x[/bold] [/]" in out.getvalue()
+    assert "fd77:b::4 [red]waits[/]  :b:" in out.getvalue()
 
 
 def test_a_full_disk_is_named_with_its_remedy(lab, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `destroy` says, what it keeps, and that it never says done while a key is left. Pulumi and the sweep are stood in for."""
 
+import io
 import shutil
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_key_that_cannot_be_removed_is_told(folder, monkeypatch, capsys, kept)
 @pytest.mark.parametrize("disposable", [True, False])
 def test_hosts_of_their_owner_stay_with_the_keys_to_their_data(folder, monkeypatch, capsys, disposable):
     made, places = folder("existing", disposable=disposable)
-    monkeypatch.setattr("click.prompt", lambda *_words, **_more: "mine")
+    monkeypatch.setattr("sys.stdin", io.StringIO("mine\n"))
     assert destroy(made) == ExitCode.OK
     said = capsys.readouterr().out
     assert "the hosts and their data stay as they are" in said

@@ -243,3 +243,12 @@ def test_a_lost_passphrase_is_named_and_not_replaced(existing, pulumi):
     assert not file.exists()
     file.write_text(kept)
     assert [result.changed for result in run("preview", existing, pulumi).values()] == [0, 0]
+
+
+def test_an_error_of_the_engine_is_the_providers_own_text():
+    text = "wan: 10.0.0.0/24: is taken; another network"
+    trace = 'Traceback (most recent call last):\n  File "x.py", line 3, in y\n    z()\nLabError: ' + text
+    said = f"Unexpected <class 'stacks.provider.lab.process.LabError'>: {text}"
+    assert provision.plain(f"{said}\n{trace}") == text
+    assert provision.plain(said) == text
+    assert provision.plain("first\n  second") == "first\n  second"

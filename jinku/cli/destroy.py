@@ -30,8 +30,8 @@ def command(env: Selection, yes: bool) -> None:
     name, disposable = env.environment.name, env.environment.disposable
     if not yes:
         click.echo(_announcement(env))
-        if click.prompt("Type the environment's name to go on", default="", show_default=False) != name:
-            raise Failure("not confirmed; nothing was touched", ExitCode.USAGE)
+        if _typed() != name:
+            raise Failure("not confirmed; nothing was touched; --yes does not ask", ExitCode.USAGE)
     begun = time.monotonic()
     with lock.hold(env.places, "destroy"), Progress() as progress:
         ssh_access.close(env.topology, env.places)
@@ -56,6 +56,12 @@ def command(env: Selection, yes: bool) -> None:
             )
     if failed:
         raise Failure(f"not all is gone: {', '.join(failed)}; the same command again goes on from here")
+
+
+def _typed() -> str:
+    """What the person answers; nothing where nobody can, as with `</dev/null`. Ctrl-C stays an interruption."""
+    click.echo("Type the environment's name to go on: ", nl=False)
+    return sys.stdin.readline().strip()
 
 
 def _sweep(env: Selection, progress: Progress) -> list[str]:

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress as Spinners
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
@@ -26,9 +25,9 @@ class Progress:
     """Shows what runs and how long each step took. Safe to call from several threads; used as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or _Console(stderr=False, highlight=False, soft_wrap=True)
+        self._console = console or _Console(stderr=False, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._live = self._console.is_terminal
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self._spinners = Spinners(*columns, console=self._console, transient=True, disable=not self._live)
         self._running: dict[str, TaskID] = {}
         self._lock = threading.Lock()
@@ -47,13 +46,13 @@ class Progress:
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print a line above the spinners."""
-        self._console.print(escape(text), style=style)
+        self._console.print(text, style=style, markup=False, emoji=False)
 
     def begin(self, step: str) -> None:
         """A step starts; plain output waits for its end."""
         with self._lock:
             if self._live and step not in self._running:
-                self._running[step] = self._spinners.add_task(escape(step))
+                self._running[step] = self._spinners.add_task(step)
 
     def end(self, step: str, seconds: float, note: str = "", *, failed: bool = False, quiet: bool = False) -> None:
         """A step ended after ``seconds``. ``quiet``: it is not worth a line of its own."""

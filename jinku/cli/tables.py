@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 
@@ -17,7 +16,7 @@ def _text(cell: object) -> str:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under their columns; a list becomes comma-separated, nothing becomes ``-``."""
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         click.echo("\t".join(columns))
         for row in rows:
@@ -25,5 +24,5 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         return
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(escape(_text(cell)) for cell in row))
+        table.add_row(*(_text(cell) for cell in row))
     console.print(table)
