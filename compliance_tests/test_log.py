@@ -157,7 +157,7 @@ SABOTAGE = (
     Sabotage(
         "a host stopped forwarding",
         on="log",
-        where="edge1",
+        where="edge",
         breaks="systemctl stop rsyslog.service syslog.socket",
         mends="systemctl start rsyslog.service",
         kills=("test_a_line_of_every_host_arrives",),
