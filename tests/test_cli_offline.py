@@ -17,6 +17,8 @@ from rich.console import Console
 from jinku import cli, engine, lock
 from jinku.cli.exit_codes import ExitCode
 from jinku.cli.progress import Progress
+from jinku.evidence.catalogue import load_catalogue
+from jinku.evidence.declared import load_declared
 from jinku.model import Topology, load_environment
 from jinku.model.flow_sheet import flow_rows
 from jinku.places import Places
@@ -99,6 +101,22 @@ def test_init_writes_a_laboratory_that_can_be_used_at_once(tmp_path, capsys, pro
     assert {"inventory.json", "flows.csv", "diagram.zh.svg", "firewall/router-a.nft"} <= written
     assert run("init", folder) == ExitCode.USAGE
     assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("profile", ["small", "standard"])
+def test_what_init_leaves_commented_out_can_be_used(tmp_path, profile):
+    folder = tmp_path / "acme"
+    assert run("init", folder, "--profile", profile) == 0
+    file = folder / "environment.yaml"
+    head, tail = file.read_text().split("# Beyond the profile, where you need it:\n")
+    file.write_text(head + "".join(line.removeprefix("# ") + "\n" for line in tail.splitlines()))
+    assert any(flow.port == 9100 for flow in Topology.of(load_environment(file)).allowed())
+    controls = folder / "controls.yaml"
+    catalogue = load_catalogue()
+    assert not load_declared(folder, catalogue).waivers
+    head, tail = controls.read_text().split("schema_version: 1\n")
+    controls.write_text("schema_version: 1\n" + "".join(line.removeprefix("# ") + "\n" for line in tail.splitlines()))
+    assert load_declared(folder, catalogue).waivers
 
 
 def test_init_for_existing_hosts_says_what_is_to_be_filled_in(tmp_path, capsys):

@@ -11,6 +11,8 @@ from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.model import InputError, load_environment
 from jinku.model.loading import INVENTORIES
 
+_FIRST_CHECK = "The first check will name two-factor login (dengbao:8.1.4.1.d, iso27001:A.8.5) as a finding, until it is mended or waived in controls.yaml"
+
 
 @click.command("init")
 @click.argument("name")
@@ -29,21 +31,23 @@ from jinku.model.loading import INVENTORIES
     help="lab: hosts on this machine; existing: hosts that are there, reached by SSH.",
 )
 def command(name: str, profile: str, backend: str) -> None:
-    """Write a commented environment.yaml for NAME: a new folder under inventories/, or the path of a folder anywhere."""
+    """Write a commented environment.yaml and controls.yaml for NAME: a new folder under inventories/, or the path of a folder anywhere."""
     folder = Path(name) if "/" in name else INVENTORIES / name
     file = folder / "environment.yaml"
     if file.exists():
         raise Failure(f"{file}: (file): is there already; another name", ExitCode.USAGE)
-    template = Environment(
+    templates = Environment(
         loader=PackageLoader("jinku.cli"),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
         autoescape=select_autoescape(),
-    ).get_template("environment.yaml.j2")
+    )
     label = folder.resolve().name
     number = 80 + hashlib.sha256(label.encode()).digest()[0] % 160  # two labs on one machine rarely share networks
-    text = template.render(name=label, profile=profile, backend=backend, number=number)
+    text = templates.get_template("environment.yaml.j2").render(
+        name=label, profile=profile, backend=backend, number=number
+    )
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     try:
@@ -55,6 +59,17 @@ def command(name: str, profile: str, backend: str) -> None:
                 folder.rmdir()
             raise
         todo = [line.replace(f"{file}: ", "  ") for line in error.problems]
-        click.echo(f"{file}\nTo be filled in before `jinku plan --env {name}`:\n" + "\n".join(todo))
+        _controls(folder, templates, label)
+        click.echo(
+            f"{file}\nTo be filled in before `jinku plan --env {name}`:\n" + "\n".join(todo) + f"\n{_FIRST_CHECK}"
+        )
         return
-    click.echo(f"{file}\nNext: read it, then `jinku plan --env {name}` and `jinku up --env {name}`")
+    _controls(folder, templates, label)
+    click.echo(f"{file}\nNext: read it, then `jinku plan --env {name}` and `jinku up --env {name}`\n{_FIRST_CHECK}")
+
+
+def _controls(folder: Path, templates: Environment, name: str) -> None:
+    """Write a controls.yaml in which nothing holds yet, unless there is one."""
+    file = folder / "controls.yaml"
+    if not file.exists():
+        file.write_text(templates.get_template("controls.yaml.j2").render(name=name), encoding="utf-8")
