@@ -130,6 +130,13 @@ def is_up(places: Places) -> bool:
     return places.ssh_config.exists()
 
 
+def unknown(topology: Topology, places: Places) -> list[str]:
+    """Names of the nodes that the last `up` did not know, and to which there is no way yet."""
+    lines = places.ssh_config.read_text().splitlines() if places.ssh_config.exists() else []
+    known = {word for line in lines if line.startswith("Host ") for word in line.split()[1:]}
+    return [node.name for node in topology.nodes if node.name not in known]
+
+
 def close(topology: Topology, places: Places) -> None:
     """End the shared connections, so that none is left after `destroy` or after hosts were replaced."""
     if not places.ssh_config.exists():

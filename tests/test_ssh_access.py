@@ -108,3 +108,11 @@ def test_status_believes_sockets_and_not_units(topology):
     failed = status.parse(topology, node, "degraded\n---\npostgresql@17-main.service loaded failed\n---\n---\n")
     assert failed.failed_units == ("postgresql@17-main.service",)
     assert failed.state == "degraded"
+
+
+def test_a_node_that_no_up_has_seen_is_told_from_the_others(places, topology):
+    ssh_access.write(topology, places, {})
+    assert ssh_access.unknown(topology, places) == []
+    config = places.ssh_config.read_text().replace("Host crm1 crm1.lab.internal", "Host other1 other1.lab.internal")
+    places.ssh_config.write_text(config)
+    assert ssh_access.unknown(topology, places) == ["crm1"]

@@ -10,7 +10,7 @@ from jinku.cli.preflight import preflight
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.converge import Convergence
-from jinku.ssh_access import is_up
+from jinku.ssh_access import is_up, unknown
 
 
 @click.command("plan")
@@ -25,13 +25,17 @@ def command(env: Selection) -> None:
         bad = [f"site {result.site}" for result in results if result.error]
         changes = sum(result.changed for result in results)
         if is_up(env.places):
+            new = unknown(env.topology, env.places)
+            for name in new:
+                progress.line(f"{name}: new: up will make and configure it", "yellow")
+            limit = ["--limit", ":".join(["all", *(f"!{name}" for name in new)])] if new else []
             with progress.stage("files and settings (ansible-playbook --check --diff)"):
-                convergence = playbook.run(env, ["--check", "--diff"], progress, verbose=False)
+                convergence = playbook.run(env, ["--check", "--diff", *limit], progress, verbose=False)
                 _show(convergence, progress)
             bad += sorted({trouble.host for trouble in convergence.troubles}) or (
                 ["ansible-playbook"] if convergence.code else []
             )
-            changes += sum(convergence.changed.values())
+            changes += sum(convergence.changed.values()) + len(new)
         else:
             progress.line("no host is up yet: `jinku up` would make them and configure them all")
         progress.line(f"{changes} changes to make" if changes else "nothing to change")
