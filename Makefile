@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-bootstrap:
+bootstrap: ## Install the packages that Jinku needs
 	@tools/bootstrap.sh
 
 bootstrap-tests:
