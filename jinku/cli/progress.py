@@ -68,12 +68,13 @@ class Progress:
     def stage(self, title: str) -> Iterator[None]:
         """A stage of a verb: its title, then its steps, then its time."""
         self.line(f"==> {title}", "bold")
-        begun = time.monotonic()
+        begun, whole = time.monotonic(), False
         try:
             yield
+            whole = True
         finally:
             seconds = time.monotonic() - begun
             self.stages.append((title, seconds))
             for step in list(self._running):  # what was still running when the stage was left
                 self.end(step, seconds, quiet=True)
-            self.line(f"{seconds:7.1f} s  {title}: all", "dim")
+            self.line(f"{seconds:7.1f} s  {title}: {'all' if whole else 'stopped'}", "dim")
