@@ -15,9 +15,10 @@ import pytest
 from jinku.evidence.channel import Channel, far_end
 from jinku.evidence.objects import objects_of
 from jinku.evidence.records import CheckResult, Object
-from jinku.evidence.run import read_result
+from jinku.evidence.run import pytest_environment, read_result
 from jinku.evidence.sabotage import Sabotage
 from jinku.model import Topology
+from jinku.places import Places
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -40,7 +41,7 @@ def victim(topology: Topology, sabotage: Sabotage) -> Object:
     return min(chosen, key=lambda thing: len(thing.tiers))
 
 
-def judged(path: Path, names: tuple[str, ...], thing: Object, document: Path) -> CheckResult:
+def judged(path: Path, names: tuple[str, ...], thing: Object, document: Path, places: Places) -> CheckResult:
     """Run the named tests on one object in a session of their own; what they found."""
     document.unlink(missing_ok=True)
     tests = [f"{path}::{name}[{thing.id}]" for name in names]
@@ -62,6 +63,7 @@ def judged(path: Path, names: tuple[str, ...], thing: Object, document: Path) ->
         check=False,
         cwd=TESTS.parent,
         timeout=180,
+        env=pytest_environment(places),
     )
     assert document.exists(), done.stdout[-1500:] + done.stderr[-1500:]
     return read_result(document)
@@ -79,7 +81,7 @@ def verdicts(result: CheckResult) -> dict[str, str]:
 
 @pytest.mark.sabotage
 @pytest.mark.parametrize(("path", "sabotage"), list(found()))
-def test_the_tests_notice(path, sabotage, topology, pytestconfig, tmp_path):
+def test_the_tests_notice(path, sabotage, topology, places, pytestconfig, tmp_path):
     """Broken: every named test says nonconform (an error would prove nothing). Mended: every one conforms."""
     thing = victim(topology, sabotage)
     node = sabotage.where or thing.node
@@ -96,11 +98,11 @@ def test_the_tests_notice(path, sabotage, topology, pytestconfig, tmp_path):
         broken = channel.ask(sabotage.breaks, 120)
         assert broken.exit_code == 0, f"the sabotage itself failed: {broken.observation.stderr}"
         time.sleep(sabotage.settle)
-        while_broken = verdicts(judged(path, sabotage.kills, thing, document))
+        while_broken = verdicts(judged(path, sabotage.kills, thing, document, places))
     finally:
         mended = channel.ask(sabotage.mends, 120)
         channel.close()
     assert mended.exit_code == 0, f"mending failed: {mended.observation.stderr}"
     time.sleep(sabotage.settle)
     assert while_broken == dict.fromkeys(sabotage.kills, "nonconform")
-    assert verdicts(judged(path, sabotage.kills, thing, document)) == dict.fromkeys(sabotage.kills, "conform")
+    assert verdicts(judged(path, sabotage.kills, thing, document, places)) == dict.fromkeys(sabotage.kills, "conform")

@@ -42,6 +42,18 @@ def pytest_arguments(document: Path, nodes: Sequence[str] = ()) -> list[str]:
     ]
 
 
+def pytest_environment(places: Places) -> dict[str, str]:
+    """Variables of the process in which the compliance tests run."""
+    return {
+        **os.environ,
+        # No plugin but our own: whatever else is installed would cost seconds and may change what runs.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # Compiled tests are kept, outside the checkout; an empty value is the same as none.
+        "PYTHONPYCACHEPREFIX": str(places.cache / "pycache"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
 def run_check(
     places: Places, environment_dir: Path, json_path: Path | None = None, *, nodes: Sequence[str] = ()
 ) -> CheckResult:
@@ -56,15 +68,7 @@ def run_check(
     path = json_path or places.reports / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") / RESULT
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    environment = {
-        **os.environ,
-        "JINKU_ENV": str(environment_dir),
-        # No plugin but our own: whatever else is installed would cost seconds and may change what runs.
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        # Compiled tests are kept, outside the checkout; an empty value is the same as none.
-        "PYTHONPYCACHEPREFIX": str(places.cache / "pycache"),
-        "PYTHONDONTWRITEBYTECODE": "",
-    }
+    environment = {**pytest_environment(places), "JINKU_ENV": str(environment_dir)}
     command = [sys.executable, "-m", "pytest", *pytest_arguments(path, nodes)]
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     # 0: all passed, 1: some failed; both are results. Everything else is no result (pytest's documented exit codes).
