@@ -149,3 +149,19 @@ def begun(fleet, topology):
     sweep = Sweep(fleet, topology)
     sweep.run_ahead()
     return sweep
+
+
+def judge_sides(answers, address_ports, where):
+    """The probes' answers against the ports that may be open, by address."""
+    wrong = [
+        f"{address}:{port}"
+        for (address, port), said in answers.items()
+        if said == "open" and port not in address_ports(address)
+    ]
+    assert not wrong, f"{where}: open and not declared: {', '.join(wrong[:6])}"
+    return sum(said != "open" for said in answers.values())
+
+
+def own_flows(topology, node, other):
+    """Ports that a flow from this very node (not from everybody) opens at ``other``: its own filter lets it out, too."""
+    return {pair.port for pair in topology.allowed() if pair.source == node.name and pair.destination == other.name}
