@@ -124,10 +124,19 @@ async def ensure_port(port: Port) -> None:
 
 async def remove_port(port: Port) -> None:
     """Remove a veth pair, if it is there."""
-    if port.near in await links(port.switch):
-        await ip(port.switch, [f"link del dev {port.near}"])
-    elif port.netns is None and port.far in await links(None):
-        await ip(None, [f"link del dev {port.far}"])
+    await _remove_link(port.switch, port.near)
+    if port.netns is None:
+        await _remove_link(None, port.far)
+
+
+async def _remove_link(netns: str | None, name: str) -> None:
+    """Remove an interface; the kernel may take one of a namespace that just went at the very moment."""
+    if name in await links(netns):
+        try:
+            await ip(netns, [f"link del dev {name}"])
+        except LabError:
+            if name in await links(netns):
+                raise
 
 
 async def connected(port: Port) -> bool:
