@@ -130,7 +130,7 @@ class Strangers:
             subprocess.run(["ip", "netns", "del", path.name], check=False)
 
     def _in_zone(self, site: str, zone: str) -> None:
-        networks = self._topology.zones[site, zone]  # type: ignore[index]
+        networks = self._topology.zones[site, zone]  # type: ignore[index]  # zone is one of the topology's own
         other = self._topology.zones[site, "facility" if zone != "facility" else "app"]
         stranger = Stranger(
             f"{site}-{zone}",

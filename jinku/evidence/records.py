@@ -181,10 +181,3 @@ class CheckResult(_Frozen):
     def broken(self) -> tuple[Record, ...]:
         """Records of tests that exist and could not judge: unreachable host, error, skip."""
         return tuple(record for record in self.records if record.verdict is Verdict.NOT_TESTED)
-
-    @property
-    def exit_code(self) -> int:
-        """0: every test judged and nothing is found; 1: findings without a waiver; 3: some test could not judge."""
-        if self.findings:
-            return 1
-        return 3 if self.broken else 0
