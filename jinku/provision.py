@@ -111,6 +111,17 @@ def _make_state(places: Places) -> None:
         scratch.rename(file)
 
 
+def _narrow(places: Places) -> None:
+    """Leave the state, its history and its backups to their owner only: the engine writes them at 0644 within our 0700.
+
+    A narrower umask would do it as well, and would reach the files that the provider puts into hosts.
+    """
+    for path in places.pulumi.rglob("*"):
+        mode = path.lstat().st_mode
+        if mode & 0o077 and not path.is_symlink():
+            path.chmod(mode & 0o700)
+
+
 def engine_env(places: Places, environment: Path) -> dict[str, str]:
     """Environment variables with which any Pulumi engine finds this environment's stacks.
 
@@ -280,5 +291,8 @@ def run(
     os.environ.pop("PULUMI_CONFIG_PASSPHRASE", None)  # it would win over the file
     os.environ["JINKU_ENV"] = str(environment)  # the program runs in this process
     os.environ["PATH"] = f"{engine.parent}:{os.environ['PATH']}"  # the Automation API takes `pulumi` from PATH
-    with ThreadPoolExecutor(len(sites)) as pool:
-        return list(pool.map(lambda site: _run_site(verb, places, environment, site, on_step), sites))
+    try:
+        with ThreadPoolExecutor(len(sites)) as pool:
+            return list(pool.map(lambda site: _run_site(verb, places, environment, site, on_step), sites))
+    finally:
+        _narrow(places)

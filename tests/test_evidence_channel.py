@@ -30,6 +30,11 @@ def host(fleet):
     return fleet.host(CONTROLLER)
 
 
+def test_what_is_planted_beside_the_system_is_not_asked(host):
+    assert host.run("echo $PATH").stdout.startswith("/usr/sbin:/usr/bin:/sbin:/bin:")
+    assert "/usr/bin/python3 -I -c" in far_end(sudo=True)
+
+
 def test_plain_testinfra_works_over_a_channel(host):
     assert host.file("/etc/passwd").exists
     assert host.user("root").uid == 0

@@ -138,10 +138,53 @@ def test_reports_are_for_their_owner_only(checked, tmp_path):
         assert path.stat().st_mode & 0o077 == 0
 
 
+NOTHING_ASKED = """
+import pytest
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_looks_nowhere(host):
+    for each in []:
+        assert host.run("true").rc == 0
+"""
+
+
+def test_who_asked_nothing_has_proven_nothing(tmp_path):
+    done, document = run(tmp_path, NOTHING_ASKED, "--node", "edge1")
+    assert done.returncode == 0
+    assert [(str(one.verdict), one.reason.code) for one in read_result(document).records] == [
+        ("not_tested", "unobserved")
+    ]
+
+
+def test_the_document_is_for_its_owner_only(tmp_path):
+    document = tmp_path / "check.json"
+    document.write_text("what somebody else may read")
+    document.chmod(0o644)
+    run(tmp_path, NOTHING_ASKED, "--node", "edge1")
+    assert document.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_check_of_some_nodes_never_stands_for_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path))
+    places = Places("lab")
+    whole, some = check.new_document(places), check.new_document(places, ["edge1"])
+    assert whole != some
+    for path in (places.reports, whole.parent):
+        assert path.stat().st_mode & 0o777 == 0o700
+    some.write_text("{}")
+    assert check.latest_result(places) is None
+    whole.write_text("{}")
+    assert check.latest_result(places) == whole
+
+
 def test_one_node_only(tmp_path):
     done, document = run(tmp_path, TESTS, "--node", "sec1")
     assert done.returncode == 0
     result = read_result(document)
+    assert result.only == ("sec1",)
+    assert "sec1" in render(result, "en").partition("kept to")[2][:40]
     assert {record.object for record in result.records} == {"host:sec1"}
     assert {pair.verdict for pair in result.verdicts if pair.item == "dengbao:8.1.4.1.c"} == {
         Verdict.CONFORM,

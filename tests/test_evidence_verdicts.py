@@ -143,6 +143,14 @@ def test_a_person_may_judge_what_no_test_can(tmp_path):
         ("items: {'dengbao:8.1.6.1': {status: not_applicable, reason: long enough, date: 2026-01-01}}", "owner"),
         ("waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2026-01-01}]", "until"),
         ("wavers: []", "wavers"),
+        (
+            "waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2026-01-01, until: 2027-01-03}]",
+            r"controls.yaml: waivers.0.until: .*367 days after its date; at most 366",
+        ),
+        (
+            "waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2126-01-01, until: 2126-01-03}]",
+            r"controls.yaml: waivers.0.date: .*has not come yet",
+        ),
     ],
 )
 def test_a_faulty_controls_yaml_is_refused(text, says, tmp_path):

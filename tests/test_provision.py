@@ -80,6 +80,8 @@ def test_the_state_lies_outside_the_checkout_and_holds_no_passphrase(existing, p
     files = [path for path in (tmp_path / "state").rglob("*") if path.is_file() and path != passphrase]
     assert files
     assert not [path for path in files if secret in path.read_bytes()]
+    kept = [path for path in (tmp_path / "state/prod/pulumi").rglob("*") if not path.is_symlink()]
+    assert not [path for path in kept if path.stat().st_mode & 0o077], "others may read the state or its backups"
 
 
 def test_what_an_interrupted_run_left_is_cleared(existing, pulumi):

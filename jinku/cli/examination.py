@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the control tests, writes the reports and shows what came of them; shared by up, check and report."""
 
-import shutil
 from pathlib import Path
 
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection
+from jinku.evidence.private import write_private
 from jinku.evidence.records import CheckResult, Verdict
-from jinku.evidence.run import CheckError, latest_result, read_result, run_check, write_reports
+from jinku.evidence.run import CheckError, latest_result, new_document, read_result, run_check, write_reports
 
 
 def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target: Path | None = None) -> ExitCode:
@@ -22,13 +22,13 @@ def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target:
     step = f"control tests on {len(nodes) or len(env.topology.nodes)} hosts"
     progress.begin(step)
     try:
-        result = run_check(env.places, env.folder, nodes=nodes)
+        records = new_document(env.places, nodes)
+        result = run_check(env.places, env.folder, records, nodes=nodes)
     except CheckError as error:
         raise Failure(str(error)) from None
     progress.end(step, (result.ended - result.started).total_seconds(), f"{len(result.records)} records")
-    records = latest_result(env.places)
-    if target and records:
-        shutil.copyfile(records, target)
+    if target:
+        write_private(target, records.read_text(encoding="utf-8"))
     counted = result.count()
     progress.line("items: " + ", ".join(f"{counted[verdict]} {verdict.value}" for verdict in Verdict))
     alike: dict[tuple[str, str, str], list[str]] = {}
@@ -38,9 +38,8 @@ def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target:
         progress.line(f"{verdict}: {item} on {', '.join(objects)}: {reason}", "red")
     for node, why in result.unreachable.items():
         progress.line(f"{node}: cannot be reached: {why}", "red")
-    if records:
-        for report in write(result, env, records.parent):
-            progress.line(f"report: {report}", "bold")
+    for report in write(result, env, records.parent):
+        progress.line(f"report: {report}", "bold")
     if result.findings:
         return ExitCode.NOT_CONFORM
     return ExitCode.INCOMPLETE if result.broken else ExitCode.OK

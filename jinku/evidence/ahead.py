@@ -6,12 +6,12 @@ then find the answers in their channels. What is no longer asked is forgotten; w
 """
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 from jinku.evidence.fleet import Fleet
+from jinku.evidence.private import write_private
 from jinku.evidence.records import Observation
 
 Question = tuple[str, str | None]  # the command, and what its standard input is given
@@ -47,8 +47,4 @@ class Ahead:
         """Keep the questions for the next session; without a folder to keep them in, forget them."""
         if not self._file.parent.is_dir():
             return
-        scratch = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump(self._known, out)
-        scratch.rename(self._file)
+        write_private(self._file, json.dumps(self._known))

@@ -8,7 +8,9 @@ import base64
 import contextlib
 import hashlib
 import json
+import shlex
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ from testinfra.host import Host
 from jinku.evidence.masking import mask
 from jinku.evidence.records import Observation
 
+HOST_PYTHON = "/usr/bin/python3 -I"
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 20.0
 # How much longer than its own time a command is waited for.
@@ -73,8 +76,9 @@ def observation_of(
 def far_end(*, sudo: bool) -> str:
     """Shell command that starts ``loop.py`` from its own text; nothing is written on the host."""
     source = base64.b64encode(files("jinku.evidence").joinpath("loop.py").read_bytes()).decode()
-    python = f"""python3 -c 'import base64;exec(base64.b64decode("{source}"))'"""
-    return f"sudo -n {python}" if sudo else python
+    code = f"""-c 'import base64;exec(base64.b64decode("{source}"))'"""
+    # The system's own Python without what the environment or a user's folder would add; here it is the one that runs us.
+    return f"/usr/bin/sudo -n {HOST_PYTHON} {code}" if sudo else f"{shlex.quote(sys.executable)} -I {code}"
 
 
 def over_ssh(ssh_config: Path, node: str) -> list[str]:

@@ -14,7 +14,8 @@
     waivers:
       - {item: dengbao:8.1.4.1.d, object: "application:*", owner: ..., reason: ..., date: ..., until: 2027-03-31}
 
-A waiver is shown beside a finding. It never changes a verdict, and it ends with its date ``until``.
+A waiver is shown beside a finding. It never changes a verdict, and it ends with its date ``until``, 366 days after ``date``
+at the latest.
 """
 
 import datetime as dt
@@ -23,10 +24,13 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from jinku.evidence.catalogue import Catalogue
 from jinku.evidence.records import Verdict, Waiver
+
+#: A finding may be accepted for so long; who still accepts it then, signs again.
+LONGEST_WAIVER = dt.timedelta(days=366)
 
 
 class DeclaredError(Exception):
@@ -39,6 +43,14 @@ class _Signed(BaseModel):
     owner: str = Field(min_length=1)
     reason: str = Field(min_length=8)
     date: dt.date
+
+    @field_validator("date")
+    @classmethod
+    def _has_come(cls, date: dt.date) -> dt.date:
+        # A day of grace, for the owner's clock may be ahead of this machine's.
+        if date > dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1):
+            raise ValueError(f"{date} has not come yet; the day on which it was signed")
+        return date
 
     def as_waiver(self, until: dt.date | None = None) -> Waiver:
         """The signature as the report shows it."""
@@ -70,6 +82,16 @@ class WaiverEntry(_Signed):
     item: str
     object: str = "*"
     until: dt.date
+
+    @field_validator("until")
+    @classmethod
+    def _ends(cls, until: dt.date, info: ValidationInfo) -> dt.date:
+        signed = info.data.get("date")
+        if signed and until > signed + LONGEST_WAIVER:
+            raise ValueError(
+                f"{until} is {(until - signed).days} days after its date; at most {LONGEST_WAIVER.days}, then it is looked at anew"
+            )
+        return until
 
     def covers(self, item: str, thing: str, today: dt.date) -> bool:
         """Whether the finding on ``item`` and object ``thing`` is accepted on the day ``today``."""

@@ -34,6 +34,7 @@ from jinku.evidence.fixtures import Fixtures
 from jinku.evidence.fleet import CONTROLLER, Fleet, Notebook
 from jinku.evidence.masking import mask
 from jinku.evidence.objects import CLASSES, objects_of
+from jinku.evidence.private import write_private
 from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason, Record, Subject, Substrate, Verdict
 from jinku.evidence.verdicts import judge
 from jinku.journal import commit
@@ -196,6 +197,9 @@ class Check:
         if asks_only(item) and report.passed:
             self.ahead.learn(self.fleet, item.nodeid, [self.notebook.all[name] for name in self.notebook.page])
         verdict, reason = _verdict(call, report)
+        if verdict is Verdict.CONFORM and not self.notebook.page:
+            verdict = Verdict.NOT_TESTED
+            reason = Reason(code="unobserved", text="the test passed, but nothing was asked or tried in it")
         title_en, title_zh = _titles(item)
         polarity: Polarity = "setting" if item.get_closest_marker("setting") else "behaviour"
         for name in cast("pytest.Mark", item.get_closest_marker("control")).args:
@@ -220,8 +224,8 @@ class Check:
         """Close the channels; judge, and write the document."""
         target: Path | None = self.config.getoption("--evidence")
         if target is not None and not self.config.getoption("collectonly"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(self.result().model_dump_json(indent=1), encoding="utf-8")
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(target, self.result().model_dump_json())
             self.ahead.save()
         self.fleet.close()
 
@@ -255,6 +259,7 @@ class Check:
             ended=datetime.now(UTC),
             labels=tuple(self.labels.values()),
             unreachable=self.fleet.unreachable(),
+            only=tuple(self.config.getoption("--node")),
             objects=objects,
             observations=tuple(seen for name, seen in self.notebook.all.items() if name in used),
             records=tuple(self.records),

@@ -34,6 +34,7 @@ class Reason(_Frozen):
         "mixed",  # some of it conforms, some does not
         "skipped",  # a test declined to judge
         "error",  # a test broke before it could judge
+        "unobserved",  # a test passed and had asked nothing
         "unreachable",  # the host did not answer
         "not_run",  # a test exists and was left out of this run
         "no_test",  # no test of this item exists for this class of object
@@ -139,7 +140,7 @@ class Subject(_Frozen):
 
 
 class CheckResult(_Frozen):
-    """Everything that one check found out: the document ``jinku/check/1``."""
+    """Everything that one check found out: the document ``jinku/check/1``. ``only``: nodes that it was kept to, if any."""
 
     schema_: Literal["jinku/check/1"] = "jinku/check/1"
     environment: Subject
@@ -149,6 +150,7 @@ class CheckResult(_Frozen):
     ended: datetime
     labels: tuple[Label, ...] = ()
     unreachable: dict[str, str] = {}
+    only: tuple[str, ...] = ()
     objects: tuple[Object, ...]
     observations: tuple[Observation, ...]
     records: tuple[Record, ...]

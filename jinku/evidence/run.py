@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from jinku.evidence.private import private_folder, write_private
 from jinku.evidence.records import CheckResult
 from jinku.evidence.report import render
 from jinku.places import CHECKOUT, Places
@@ -17,6 +18,8 @@ from jinku.places import CHECKOUT, Places
 TESTS = CHECKOUT / "compliance_tests"
 #: Name of the newest result in the folder of reports.
 RESULT = "check.json"
+#: The same of a check that looked at some nodes only.
+PARTIAL = "check-of-some.json"
 #: Folders of tests that change something and run by commands of their own; they may need packages that a check does not.
 NOT_CHECKED = ("browser", "faults", "sabotage")
 
@@ -65,8 +68,7 @@ def run_check(
 
     :raises CheckError: with the end of pytest's output.
     """
-    path = json_path or places.reports / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") / RESULT
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = json_path or new_document(places, nodes)
     path.unlink(missing_ok=True)
     environment = {**pytest_environment(places), "JINKU_ENV": str(environment_dir)}
     command = [sys.executable, "-m", "pytest", *pytest_arguments(path, nodes)]
@@ -80,8 +82,19 @@ def run_check(
     return result
 
 
+def new_document(places: Places, nodes: Sequence[str] = ()) -> Path:
+    """Where the document of a check that begins now goes, in a folder of its own (0700).
+
+    One that was kept to some ``nodes`` has another name, so that it never stands for the environment.
+    """
+    private_folder(places.reports)
+    path = places.reports / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") / (PARTIAL if nodes else RESULT)
+    private_folder(path.parent)
+    return path
+
+
 def latest_result(places: Places) -> Path | None:
-    """The document of the newest check of this environment; ``None`` if there was none."""
+    """The document of the newest check of the whole environment; ``None`` if there was none."""
     found = sorted(places.reports.glob(f"*/{RESULT}"))
     return found[-1] if found else None
 
@@ -104,11 +117,10 @@ def write_reports(result: CheckResult, folder: Path) -> dict[str, Path]:
 
     Each is one self-contained file, readable by its owner only, for outputs say much about the hosts.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the caller's own folder keeps its mode
     written = {}
     for language in ("zh", "en"):
         path = folder / f"report.{language}.html"
-        path.write_text(render(result, language), encoding="utf-8")
-        path.chmod(0o600)
+        write_private(path, render(result, language))
         written[language] = path
     return written

@@ -16,7 +16,7 @@ from jinku.evidence.records import ItemVerdict, Object, ObjectVerdict, Reason, R
 
 _POLARITIES = ("setting", "behaviour")
 # Which of several reasons for "not tested" is told: the one that says most.
-_TELLING = ("unreachable", "error", "skipped", "one_sided", "not_run", "no_test")
+_TELLING = ("unreachable", "error", "unobserved", "skipped", "one_sided", "not_run", "no_test")
 
 
 def judge_pair(control: Control, records: Sequence[Record]) -> tuple[Verdict, Reason]:
