@@ -7,7 +7,7 @@ BIN := .venv/bin
 JINKU := $(BIN)/jinku --env $(ENV)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start sabotage benchmark lint format lock bootstrap bootstrap-tests
+.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start sabotage benchmark lint docs format lock bootstrap bootstrap-tests
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ lint: bootstrap-tests ## Run the static checks
 		roles/log/files/usr/local/sbin/jinku-log-retention
 	@shellcheck --shell=bash roles/*/files/converge.sh
 	@shellcheck --shell=sh --exclude=SC1091,SC2086,SC3028 stacks/provider/lab/scripts/*.sh
+
+docs: bootstrap-tests ## Build the docs site, Chinese and English
+	@tools/docs.sh
 
 format: bootstrap-tests ## Format the Python code
 	@$(BIN)/ruff format .

@@ -51,6 +51,29 @@ def documents() -> list[str]:
     return done.stdout.split()
 
 
+def pages(language: str) -> list[str]:
+    """Pages of the docs site in one language."""
+    return [name for name in documents() if name.startswith("docs/") and name.endswith(f".{language}.md")]
+
+
+def skeleton(name: str) -> list[str]:
+    """What both languages of a page must share: its headings' levels, tables, blocks and pictures, in order."""
+    return re.findall(r"^(#+ |\| |!\[|```(?!\{)\S*)", text_of(name), re.MULTILINE)
+
+
+def test_every_page_is_there_in_both_languages() -> None:
+    assert {name.removesuffix(".en.md") for name in pages("en")} == {
+        name.removesuffix(".zh.md") for name in pages("zh")
+    }
+
+
+@pytest.mark.parametrize("page", pages("en"))
+def test_both_languages_of_a_page_say_the_same(page: str) -> None:
+    twin = page.removesuffix(".en.md") + ".zh.md"
+    assert shown(page) == shown(twin)
+    assert skeleton(page) == skeleton(twin)
+
+
 def test_both_readmes_show_the_same_commands() -> None:
     assert shown(ENGLISH)
     assert shown(ENGLISH) == shown(CHINESE)
@@ -84,7 +107,7 @@ def refusal(command: str) -> str:
     return f"{words[0]} has no option {', '.join(unknown)}" if unknown else ""
 
 
-@pytest.mark.parametrize("document", [ENGLISH, CHINESE, "CONTRIBUTING.md", "SECURITY.md"])
+@pytest.mark.parametrize("document", [ENGLISH, CHINESE, "CONTRIBUTING.md", "SECURITY.md", *pages("en"), *pages("zh")])
 def test_every_jinku_command_exists(document: str) -> None:
     typed = [one.command for one in shown(document) if one.command.startswith("jinku ")]
     named = [one for one in re.findall(r"`(jinku [a-z][^`]*)`", text_of(document)) if "NODE" not in one]
