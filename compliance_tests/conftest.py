@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from faults.probes import inside_namespace, possible, router_namespace
-from faults.sweep import Sweep, begun
+from faults.sweep import Pairs, Sweep, begun
 
 from jinku.model import Topology
 
@@ -25,7 +25,7 @@ def pytest_jinku_argv(config: pytest.Config, node: str) -> list[str] | None:
     return inside_namespace(router_namespace(topology, node.removeprefix("router-")))
 
 
-_BEGUN: list[Future[Sweep]] = []
+_BEGUN: list[Future[Pairs]] = []
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -33,9 +33,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.getoption("collectonly"):
         return
     check = session.config.pluginmanager.get_plugin("jinku-check")
-    wanted = any("sweep" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not possible(check.topology):
-        _BEGUN.append(ThreadPoolExecutor(1).submit(begun, check.fleet, check.topology))
+    wanted = any({"sweep", "pairs"} & set(getattr(item, "fixturenames", ())) for item in session.items)
+    if wanted:
+        strangers = not possible(check.topology)
+        _BEGUN.append(ThreadPoolExecutor(1).submit(begun, check.fleet, check.topology, strangers))
 
 
 @pytest.fixture(scope="session")
@@ -53,4 +54,12 @@ def sweep(topology: Topology, _sweeps: None) -> Sweep:
     why = possible(topology)
     if why:
         pytest.skip(why)
+    found = _BEGUN[0].result()
+    assert isinstance(found, Sweep)  # as `possible` says
+    return found
+
+
+@pytest.fixture
+def pairs(_sweeps: None) -> Pairs:
+    """Every pair of nodes tried by the nodes themselves; works wherever they can be reached."""
     return _BEGUN[0].result()

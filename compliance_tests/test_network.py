@@ -248,7 +248,7 @@ def test_nothing_leaves_without_a_flow(sweep, subject, topology, host):
 @pytest.mark.control("dengbao:8.1.3.2.a", "dengbao:8.1.3.2.b", "dengbao:8.1.3.2.c", "iso27001:A.8.22")
 @pytest.mark.objects("network")
 @pytest.mark.behaviour
-def test_every_pair_of_nodes_agrees_with_the_flows(sweep, subject, topology):
+def test_every_pair_of_nodes_agrees_with_the_flows(pairs, subject, topology):
     """From each node to all others, every service port: what a flow allows connects, and nothing else does.
 
     zh: 逐对尝试所有节点与服务端口：仅声明的流量可连通，且每条声明的流量确实可用。
@@ -259,13 +259,13 @@ def test_every_pair_of_nodes_agrees_with_the_flows(sweep, subject, topology):
         else [topology.node(subject.node)]
     )
     for node in nodes:
-        answers = sweep.between(node)
+        answers = pairs.between(node)
         for other in topology.nodes:
             if other == node or (is_router(subject) and (other.zone, other.site) == (node.zone, node.site)):
                 continue
             for address in map(str, other.addresses):
                 source = next(one for one in node.addresses if one.version == ip_address(address).version)
-                allowed = sweep.allowed(source, other)
+                allowed = pairs.allowed(source, other)
                 for (target, port), said in answers.items():
                     if target != address:
                         continue

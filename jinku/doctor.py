@@ -36,12 +36,18 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. ``remedy`` is '' when nothing is to be done."""
+    """One thing looked at. ``remedy`` is '' when nothing is to be done; ``host`` is '' for this machine."""
 
     what: str
     level: Level
     text: str
     remedy: str = ""
+    host: str = ""
+
+    @property
+    def where(self) -> str:
+        """What was looked at, with the host it is on."""
+        return f"{self.host}: {self.what}" if self.host else self.what
 
     def as_json(self) -> dict[str, str]:
         """The finding as it stands in a document of the schema ``jinku/doctor/1``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from jinku.model import Node, Topology
+from jinku.model import InputError, Node, Topology
 from jinku.model.inventory import AUTOMATION
 from jinku.places import Places
 
@@ -45,6 +45,32 @@ def ensure_automation_key(places: Places) -> str:
     """Public key of the automation account; the pair is made at the first call."""
     places.make()
     return ensure_key(places.automation_key, f"{AUTOMATION}@{places.name}")
+
+
+def use_automation_key(topology: Topology, places: Places) -> None:
+    """Put the owner's key in the place of the automation account's, where environment.yaml names one.
+
+    :raises jinku.model.InputError: it cannot be read, or the environment works with another one already.
+    """
+    given = topology.env.existing.automation_key
+    if not given or topology.env.backend != "existing":
+        return
+    field, key = "environment.yaml: existing.automation_key", Path(given).expanduser()
+    public = key.with_name(key.name + ".pub")
+    if not (os.access(key, os.R_OK) and os.access(public, os.R_OK)):
+        raise InputError(
+            [f"{field}: {key} and {public.name} beside it cannot be read; a key pair (`ssh-keygen -t ed25519`)"]
+        )
+    places.make()
+    here = places.automation_key
+    if here.exists() and not here.samefile(key):
+        raise InputError(
+            [f"{field}: hosts know another key, {here}; move that one and its .pub away, then `jinku contact`"]
+        )
+    for link, target in ((here, key), (here.with_name(here.name + ".pub"), public)):
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(target.resolve())
 
 
 def ensure_operator_keys(topology: Topology, places: Places) -> dict[str, str]:

@@ -16,11 +16,47 @@ SERVICE_PORTS = tuple(sorted({service.port for service in SERVICES.values() if s
 PORTS = tuple(sorted({*SERVICE_PORTS, *DANGEROUS}))
 
 
-class Sweep:
-    """All probes of one session, side by side; tests read what they found by asking again, which is answered from memory."""
+class Pairs:
+    """Probes between the nodes themselves, which need nobody else: what a network that others manage lets through."""
 
     def __init__(self, fleet, topology):
         self.fleet, self.topology = fleet, topology
+
+    def targets(self, addresses, ports=PORTS):
+        """Every address with every port."""
+        return [(str(address), port) for address in addresses for port in ports]
+
+    def between(self, node):
+        """From a node to every other node, all service ports."""
+        others = [address for other in self.topology.nodes if other != node for address in other.addresses]
+        return tcp_probe(self.fleet.host(node.name), self.targets(others, (*SERVICE_PORTS, 23, 445)))
+
+    def allowed(self, source, node):
+        """Ports at ``node`` that a flow opens to the address ``source``."""
+        source = ip_address(source)
+        return {
+            pair.port
+            for pair in self.topology.allowed()
+            if pair.destination == node.name
+            and pair.protocol == "tcp"
+            and any(source in network for network in pair.source_networks)
+        }
+
+    def run_ahead(self):
+        """Ask everything at once."""
+        with ThreadPoolExecutor(24) as pool:
+            for node in self.topology.nodes:
+                pool.submit(self.between, node)
+
+    def close(self):
+        """Nothing was made."""
+
+
+class Sweep(Pairs):
+    """All probes of one session, side by side; tests read what they found by asking again, which is answered from memory."""
+
+    def __init__(self, fleet, topology):
+        super().__init__(fleet, topology)
         self._context = Strangers(topology, PORTS)
         self.strangers = self._context.__enter__().all
         self.hosts = {
@@ -41,10 +77,6 @@ class Sweep:
         found = probe()
         return found, refused(host, chain, f"after {name}") - before
 
-    def targets(self, addresses, ports=PORTS):
-        """Every address with every port."""
-        return [(str(address), port) for address in addresses for port in ports]
-
     def into(self, node, key):
         """Probe ``node`` from a stranger; only the node's own filter stands between when ``key`` is of its zone."""
         host = self.fleet.host(node.name)
@@ -64,22 +96,6 @@ class Sweep:
         addresses = [str(address) for node in beyond for address in node.addresses]
         addresses += [] if key == OUTSIDE else self.strangers[OUTSIDE].addresses
         return tcp_probe(self.hosts[key], self.targets(addresses, SERVICE_PORTS))
-
-    def between(self, node):
-        """From a node to every other node, all service ports."""
-        others = [address for other in self.topology.nodes if other != node for address in other.addresses]
-        return tcp_probe(self.fleet.host(node.name), self.targets(others, (*SERVICE_PORTS, 23, 445)))
-
-    def allowed(self, source, node):
-        """Ports at ``node`` that a flow opens to the address ``source``."""
-        source = ip_address(source)
-        return {
-            pair.port
-            for pair in self.topology.allowed()
-            if pair.destination == node.name
-            and pair.protocol == "tcp"
-            and any(source in network for network in pair.source_networks)
-        }
 
     def routers_allow(self, source, node):
         """The same as a router sees it: "the internet" is whoever is not inside."""
@@ -144,9 +160,9 @@ def under_foreign_names(sweep, site):
     return answers, spoofed(router, "after foreign addresses") - before
 
 
-def begun(fleet, topology):
-    """A sweep with all its probes done."""
-    sweep = Sweep(fleet, topology)
+def begun(fleet, topology, strangers=True):
+    """A sweep with all its probes done; without ``strangers`` between the nodes alone."""
+    sweep = Sweep(fleet, topology) if strangers else Pairs(fleet, topology)
     sweep.run_ahead()
     return sweep
 

@@ -16,7 +16,21 @@ from jinku.lock import LockedError
 from jinku.model import InputError
 
 #: In the order of a person's work.
-VERBS = ("doctor", "init", "render", "plan", "up", "status", "nodes", "flows", "ssh", "check", "report", "destroy")
+VERBS = (
+    "doctor",
+    "init",
+    "contact",
+    "render",
+    "plan",
+    "up",
+    "status",
+    "nodes",
+    "flows",
+    "ssh",
+    "check",
+    "report",
+    "destroy",
+)
 #: Verbs whose output is all they do: whoever reads no further, as `head` does, has what they wanted.
 LISTING = frozenset({"doctor", "status", "nodes", "flows"})
 

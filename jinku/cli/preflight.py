@@ -4,9 +4,11 @@
 from jinku import doctor
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection
-from jinku.model import Topology
+from jinku.existing import findings as hosts
+from jinku.model import Node, Topology
 from jinku.model.environment import Tier
 from jinku.model.profiles import NODES
+from jinku.ssh_access import unknown
 
 #: Their roles do not join nodes into a cluster yet: each would come up as one of its own.
 SINGLE: tuple[Tier, ...] = ("vault", "postgres")
@@ -33,7 +35,20 @@ def buildable(env: Selection) -> None:
 
 
 def preflight(env: Selection) -> None:
-    """Look at everything that `up` needs. :raises Failure: with exit code 5 and the remedies."""
-    lacks = [finding for finding in doctor.examine(env.topology, env.places) if finding.level is doctor.Level.MISSING]
+    """Look at everything that `up` needs, and at hosts that exist and are not Jinku's yet.
+
+    :raises Failure: with exit code 5 and the remedies.
+    """
+    found = doctor.examine(env.topology, env.places)
+    found += hosts.look(env.topology, env.places, env.folder, new_hosts(env))
+    lacks = [finding for finding in found if finding.level is doctor.Level.MISSING]
     if lacks:
-        raise Failure("\n".join(f"{lack.what}: {lack.text}; {lack.remedy}" for lack in lacks), ExitCode.PREREQUISITE)
+        raise Failure("\n".join(f"{lack.where}: {lack.text}; {lack.remedy}" for lack in lacks), ExitCode.PREREQUISITE)
+
+
+def new_hosts(env: Selection) -> list[Node]:
+    """Hosts that exist and that no `up` has taken in yet; [] for backends that make their hosts."""
+    if env.environment.backend != "existing":
+        return []
+    names = unknown(env.topology, env.places)
+    return [node for node in env.topology.nodes if node.name in names]

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from jinku import journal, lock, pki, ssh_access
-from jinku.cli import examination, playbook, sites
+from jinku.cli import contact, examination, playbook, sites
 from jinku.cli.exit_codes import ExitCode, Failure
-from jinku.cli.preflight import buildable, preflight
+from jinku.cli.preflight import buildable, new_hosts, preflight
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.converge import Convergence
@@ -74,7 +74,11 @@ def command(env: Selection) -> None:
 
 
 def _stages(env: Selection, outcome: _Outcome, progress: Progress) -> None:
+    ssh_access.use_automation_key(env.topology, env.places)
     ssh_access.ensure_automation_key(env.places)
+    if new := new_hosts(env):
+        with progress.stage(f"first contact with {len(new)} hosts"):
+            contact.make(env, new, progress.line)
     ssh_access.ensure_operator_keys(env.topology, env.places)
     try:
         pki.ensure_root(env.places)

@@ -20,6 +20,9 @@ EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,20}[a-z0-9])?$")]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
+Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
+KeyFile = Annotated[str, StringConstraints(pattern=r"^(~?/)[A-Za-z0-9@_./+-]+$")]
 Domain = Annotated[
     str,
     StringConstraints(
@@ -184,6 +187,32 @@ class Address(Section):
     """IPv6 address within the zone's network."""
     interface: Interface | None = None
     """Network interface of the host."""
+    fingerprint: Fingerprint | None = None
+    """SHA256 fingerprint of the host's ed25519 SSH key (`ssh-keygen -lf`), which whoever installed the host has told."""
+
+
+class Disk(Section):
+    """An empty disk, for a volume of a host that exists."""
+
+    device: Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9/_.:+-]+$")]
+    """Block device, best by a name that stays, such as /dev/disk/by-id/..."""
+    format: bool = False
+    """true: an empty device gets an ext4 file system at the first contact. One that holds anything is never formatted."""
+
+
+class Existing(Section):
+    """How the backend `existing` comes onto hosts for the first time."""
+
+    user: Account = "root"
+    """Account of the hosts' owner, with sudo that asks no password; used until the automation account is there."""
+    key: KeyFile | None = None
+    """Private key of that account, a file on this machine; absent: what the SSH agent and ~/.ssh offer."""
+    automation_key: KeyFile | None = None
+    """The automation account's private key, with `.pub` beside it; absent: one is made in the state folder."""
+    interface: Interface = "eth0"
+    """Network interface of the hosts; `addresses` names it for single ones."""
+    disks: dict[Name, Disk] = {}
+    """Disks by name of volume (`jinku nodes`); volumes that are not named here are mounted already by their owner."""
 
 
 class Lab(Section):
@@ -258,3 +287,5 @@ class Environment(Section):
     """Addresses and interfaces of single nodes, by node name."""
     lab: Lab = Lab()
     """Networks that the backend `lab` makes around the sites."""
+    existing: Existing = Existing()
+    """How the backend `existing` comes onto hosts for the first time."""

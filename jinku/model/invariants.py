@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from jinku.model.environment import Environment
-from jinku.model.profiles import TIER_ZONE, specs
+from jinku.model.profiles import TIER_ZONE, VOLUMES, specs
 from jinku.model.topology import (
     HOSTS,
     INTERNET,
@@ -31,7 +31,7 @@ def problems(env: Environment) -> list[str]:
     :returns: lines ``<field>: <what is wrong>; <what would be right>``, empty when it is fine. Problems of flows are
         looked for only when the places are in order, because flows speak of places.
     """
-    found = [*_sites(env), *_people(env), *_names(env)]
+    found = [*_sites(env), *_people(env), *_names(env), *_existing(env)]
     found = found or [*_networks(env), *_addresses(Topology(env))]
     return found or [*_flow_ends(Topology(env)), *_flows(Topology(env))]
 
@@ -92,6 +92,17 @@ def _names(env: Environment) -> Iterator[str]:
     for name in env.addresses:
         if name not in names:
             yield f"addresses.{name}: there is no such node; one of {', '.join(sorted(names))}"
+
+
+def _existing(env: Environment) -> Iterator[str]:
+    volumes = sorted(
+        f"{spec.name}-{kind}" for spec in specs(env) for tier in spec.tiers for kind, *_ in VOLUMES.get(tier, ())
+    )
+    for name in env.existing.disks:
+        if name not in volumes:
+            yield f"existing.disks.{name}: there is no such volume; one of {', '.join(volumes)}"
+    if env.existing.user == "automation":
+        yield "existing.user: 'automation' is the account that Jinku makes for itself; the owner's own account, or root"
 
 
 def _networks(env: Environment) -> Iterator[str]:

@@ -220,7 +220,8 @@ class Topology:
             Volume(f"{name}-{kind}", name, mount, size) for tier in tiers for kind, mount, size in VOLUMES.get(tier, ())
         )
         aliases = tuple(f"{ALIASES[tier]}.{self.env.domain}" for tier in tiers if tier in ALIASES)
-        interface = (over.interface if over else None) or "eth0"
+        usual = self.env.existing.interface if self.env.backend == "existing" else "eth0"
+        interface = (over.interface if over else None) or usual
         return Node(
             name, site, zone, tiers, number, f"{name}.{self.env.domain}", aliases, address, address6, interface, volumes
         )

@@ -45,7 +45,7 @@ for volume in $VOLUMES; do
   mount -o loop "$file" "$FOLDER/mounts$mount"
   set -- "$@" "--bind=$FOLDER/mounts$mount:$mount"
 done
-for device in $DEVICES; do set -- "$@" "--bind=$device"; done
+for device in $DEVICES; do set -- "$@" "--bind=$device:/dev/vdb"; done
 HIERARCHIES=$HIERARCHIES sh -euc '
   name=$1; shift
   for root in $HIERARCHIES; do echo $$ > "$root/$name/guest/cgroup.procs"; done

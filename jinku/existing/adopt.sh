@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# The first contact, as root: an account for Jinku, and the disks that it was told to take. Takes nothing from the owner.
+# Usage: sh -s -- do|undo ACCOUNT PUBLIC_KEY DISKS; DISKS are lines of "NAME MOUNT DEVICE FORMAT", FORMAT is yes or no.
+set -eu
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH LC_ALL=C
+verb=$1 account=$2 key=$3 disks=$4
+mark='Jinku automation'
+rules=/etc/sudoers.d/90-$account
+fail() { echo "$1" >&2; exit 3; }
+
+comment=$(getent passwd "$account" | cut -d: -f5)
+if getent passwd "$account" >/dev/null && [ "${comment%%,*}" != "$mark" ]; then
+	fail "account $account: is there and is not Jinku's; rename or remove it"
+fi
+
+if [ "$verb" = undo ]; then
+	rm -f "$rules"
+	if getent passwd "$account" >/dev/null; then userdel --remove --force "$account" 2>/dev/null; fi
+	exit 0
+fi
+
+# Disks first: what may be refused comes before what is made.
+printf '%s\n' "$disks" | while read -r name mount device format; do
+	[ -n "$name" ] || continue
+	findmnt --mountpoint "$mount" >/dev/null && continue
+	label=$(printf %.16s "$name")
+	if [ "$(blkid -p -s LABEL -o value "$device")" != "$label" ]; then
+		[ "$format" = yes ] || fail "volume $name: $device is not its disk, and may not be formatted"
+		[ -z "$(blkid -p -o value "$device")" ] || fail "volume $name: $device holds something"
+		[ "$(lsblk --noheadings --list --output NAME "$device" | wc -l)" -le 1 ] || fail "volume $name: $device has parts"
+		[ "$(head -c 1048576 "$device" | tr -d '\0' | head -c 1 | wc -c)" = 0 ] || fail "volume $name: $device holds something"
+		mkfs.ext4 -q -O encrypt -m 0 -L "$label" "$device" # encrypt: its owner may use fscrypt on it later
+	fi
+	mkdir -p "$mount"
+	uuid=$(blkid -p -s UUID -o value "$device")
+	grep -q "^UUID=$uuid " /etc/fstab 2>/dev/null || echo "UUID=$uuid $mount ext4 nodev,nosuid 0 2" >>/etc/fstab
+	systemctl daemon-reload
+	mount -o nodev,nosuid "$device" "$mount"
+	echo "volume $name: $device is mounted at $mount"
+done
+
+if ! getent passwd "$account" >/dev/null; then
+	useradd --create-home --shell /bin/bash --comment "$mark" "$account"
+	echo "account $account: made"
+fi
+home=$(getent passwd "$account" | cut -d: -f6)
+install -d -m 0700 -o "$account" -g "$account" "$home/.ssh"
+printf '%s\n' "$key" >"$home/.ssh/authorized_keys"
+chown "$account:$account" "$home/.ssh/authorized_keys"
+chmod 0600 "$home/.ssh/authorized_keys"
+printf '%s ALL=(ALL:ALL) NOPASSWD: ALL\n' "$account" >"$rules.new"
+chmod 0440 "$rules.new"
+visudo -cqf "$rules.new" || { rm -f "$rules.new"; fail "$rules: visudo refuses it"; }
+mv "$rules.new" "$rules"
