@@ -124,6 +124,9 @@ def test_init_for_existing_hosts_says_what_is_to_be_filled_in(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "operators.0.keys" in out
     assert "outside.mirror" in out
+    assert "`jinku contact --env" in out
+    written = yaml.safe_load((tmp_path / "prod/environment.yaml").read_text())
+    assert written["existing"] == {"user": "root", "interface": "eth0"}
 
 
 def test_init_refuses_a_name_that_cannot_be_one_and_leaves_nothing(tmp_path, capsys):

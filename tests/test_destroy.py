@@ -71,6 +71,8 @@ def test_hosts_of_their_owner_stay_with_the_keys_to_their_data(folder, monkeypat
     said = capsys.readouterr().out
     assert "the hosts and their data stay as they are" in said
     assert "removes all" not in said
+    assert "kept: db1 (10.20.0.68): runs on, hardened, with postgres; data in /var/lib/postgresql" in said
+    assert "the account automation stays on each of them" in said
     assert (places.vault / "recovery.json").exists()
     assert places.automation_key.exists()
 

@@ -15,6 +15,7 @@ from jinku.cli import sites
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
+from jinku.model.inventory import AUTOMATION
 
 
 @click.command("destroy")
@@ -49,7 +50,8 @@ def command(env: Selection, yes: bool) -> None:
         )
         kept = [volume.name for volume in env.topology.volumes] if not disposable else []
         if env.environment.backend == "existing":
-            progress.line(f"kept: the hosts and their data; the keys to them and the vault's are in {env.places.state}")
+            for line in _left(env):
+                progress.line(line)
         elif kept:
             progress.line(
                 f"kept: the volumes {', '.join(kept)}; `disposable: true`, `jinku up` and `jinku destroy` remove them too"
@@ -88,6 +90,21 @@ def _announcement(env: Selection) -> str:
         )
     fate = "AND ALL DATA on its volumes" if env.environment.disposable else "but not its volumes"
     return f"This removes all hosts of the environment {name} {fate} ({volumes})."
+
+
+def _left(env: Selection) -> list[str]:
+    """What stays on hosts that are their owner's, and how it is taken away by hand."""
+    lines = [f"kept: the hosts and their data; the keys to them and the vault's are in {env.places.state}"]
+    for node in env.topology.nodes:
+        data = ", ".join(volume.mount for volume in node.volumes)
+        runs = ", ".join(node.tiers) or "no tier"
+        lines.append(
+            f"kept: {node.name} ({node.address}): runs on, hardened, with {runs}{f'; data in {data}' if data else ''}"
+        )
+    lines.append(
+        f"the account {AUTOMATION} stays on each of them; `jinku up` finds it again. To give the hosts back: docs/manual/existing-hosts"
+    )
+    return lines
 
 
 def _forget(env: Selection) -> list[Path]:

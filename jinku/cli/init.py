@@ -61,7 +61,9 @@ def command(name: str, profile: str, backend: str) -> None:
         todo = [line.replace(f"{file}: ", "  ") for line in error.problems]
         _controls(folder, templates, label)
         click.echo(
-            f"{file}\nTo be filled in before `jinku plan --env {name}`:\n" + "\n".join(todo) + f"\n{_FIRST_CHECK}"
+            f"{file}\nTo be filled in before `jinku doctor --env {name}`:\n"
+            + "\n".join(todo)
+            + f"\nThen `jinku doctor --env {name}` says what each host lacks, and `jinku contact --env {name}` gets on to them\n{_FIRST_CHECK}"
         )
         return
     _controls(folder, templates, label)

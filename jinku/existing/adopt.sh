@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The first contact, as root: an account for Jinku, and the disks that it was told to take. Takes nothing from the owner.
 # Usage: sh -s -- do|undo ACCOUNT PUBLIC_KEY DISKS; DISKS are lines of "NAME MOUNT DEVICE FORMAT", FORMAT is yes or no.
+#        sh -s -- retire OWNER '' '': the other way round, by Jinku's account, once nobody needs the owner's any more.
 set -eu
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
@@ -8,6 +9,25 @@ verb=$1 account=$2 key=$3 disks=$4
 mark='Jinku automation'
 rules=/etc/sudoers.d/90-$account
 fail() { echo "$1" >&2; exit 3; }
+
+if [ "$verb" = retire ]; then
+	uid=$(getent passwd "$account" | cut -d: -f3)
+	[ -n "$uid" ] || exit 0
+	[ "$uid" -ge 1000 ] || fail "account $account: is a system account; remove it by hand, or leave it"
+	home=$(getent passwd "$account" | cut -d: -f6)
+	usermod --expiredate 1 "$account"
+	systemctl stop "user@$uid.service" 2>/dev/null || :
+	pkill -KILL -u "$uid" || :
+	userdel --force "$account"
+	if [ -d "$home" ] && [ ! -L "$home" ]; then # its files are kept for the record, closed to the next bearer of its uid
+		chown root:root "$home"
+		chmod 0700 "$home"
+		mv "$home" "$home.left-$(date -u +%Y%m%dT%H%M%SZ)"
+	fi
+	[ ! -d /var/lib/jinku ] || touch /var/lib/jinku/changed # for hardening/integrity
+	echo "account $account: removed; its files are kept in $home.left-*"
+	exit 0
+fi
 
 comment=$(getent passwd "$account" | cut -d: -f5)
 if getent passwd "$account" >/dev/null && [ "${comment%%,*}" != "$mark" ]; then

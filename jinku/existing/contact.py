@@ -81,6 +81,32 @@ def make(topology: Topology, places: Places, folder: Path, nodes: list[Node]) ->
         return [_outcome(found, node, answers[node.name]) for node in nodes]
 
 
+def retire(topology: Topology, places: Places, folder: Path, nodes: list[Node]) -> list[Contact]:
+    """Remove the owner's account from hosts on which Jinku has its own; the account's files are put aside.
+
+    :returns: what came of each host; an error where Jinku has no login yet, so that nobody is locked out.
+    """
+    with ways(topology, places, folder) as found:
+        words = shlex.join(["sh", "-s", "--", "retire", found.owner, "", ""])
+        done = []
+        answers = found.all(nodes, lambda _node: ("true", ""))
+        for node in nodes:
+            answer = answers[node.name]
+            if answer.user == AUTOMATION and not answer.trouble:
+                answer = found.run(node, AUTOMATION, f"sudo -n {words}", _ADOPT.read_text())
+            elif not answer.trouble:
+                answer = Answer(AUTOMATION, 1, err="has no login yet; `jinku up` first")
+            bad = answer.trouble or answer.code
+            done.append(Contact(node.name, () if bad else tuple(answer.out.splitlines()), _why(answer) if bad else ""))
+        return done
+
+
+def _why(answer: Answer) -> str:
+    if answer.trouble:
+        return f"{answer.trouble.value}: {answer.err or host_keys.fingerprint(answer.offered)}"
+    return f"{answer.user}: {(answer.err or answer.out).strip()[-300:]}"
+
+
 def _command(found: Ways, node: Node, verb: str) -> str:
     disks = found.topology.env.existing.disks
     told = "\n".join(
@@ -95,12 +121,8 @@ def _command(found: Ways, node: Node, verb: str) -> str:
 
 def _outcome(found: Ways, node: Node, answer: Answer) -> Contact:
     """Try the new account; take back what gives no login."""
-    if answer.trouble:
-        return Contact(
-            node.name, error=f"{answer.trouble.value}: {answer.err or host_keys.fingerprint(answer.offered)}"
-        )
-    if answer.code:
-        return Contact(node.name, error=f"{answer.user}: {(answer.err or answer.out).strip()[-300:]}")
+    if answer.trouble or answer.code:
+        return Contact(node.name, error=_why(answer))
     made = tuple(answer.out.splitlines())
     if answer.user == AUTOMATION:
         return Contact(node.name, made)

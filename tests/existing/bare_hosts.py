@@ -26,6 +26,7 @@ from stacks.provider.lab.sources import controller_sources
 
 INTERFACE = "ens3"
 OWNER = "deploy"
+WAN6 = "fd84:ff77:"
 SWITCH, ROUTER, WAN = "bare-switch", "bare-router", "bare-wan"
 FOLDER = Path(os.environ.get("JINKU_BARE_DIR", "/var/tmp/jinku-bare"))
 GROUPS = Path("/sys/fs/cgroup")
@@ -189,8 +190,10 @@ class DataCentre:
         do("ip", "link", "add", WAN, "type", "veth", "peer", "name", "wan", "netns", ROUTER)
         outside = _network_of(self.controller)
         do("ip", "addr", "add", f"{self.controller}/24", "dev", WAN)
+        do("ip", "addr", "add", f"{WAN6}:1/64", "dev", WAN, "nodad")
         do("ip", "link", "set", WAN, "up")
         do("ip", "-n", ROUTER, "addr", "add", f"{outside}.254/24", "dev", "wan")
+        do("ip", "-n", ROUTER, "addr", "add", f"{WAN6}:fe/64", "dev", "wan", "nodad")
         do("ip", "-n", ROUTER, "link", "set", "wan", "up")
         for (site, zone), networks in self.topology.zones.items():
             bridge, leg = f"{site}-{zone}", f"r.{site}-{zone}"
@@ -203,6 +206,8 @@ class DataCentre:
                 do("ip", "-n", ROUTER, "addr", "add", f"{networks.gateway6}/64", "dev", bridge, "nodad")
             do("ip", "-n", ROUTER, "link", "set", bridge, "up")
             do("ip", "route", "replace", networks.network, "via", f"{outside}.254")
+            if networks.network6:
+                do("ip", "route", "replace", networks.network6, "via", f"{WAN6}:fe")
 
     def guard(self, ruleset: str) -> None:
         """Load a packet filter on the router, as a network team would."""
@@ -253,7 +258,9 @@ class DataCentre:
         (host.folder / "boot.json").write_text(
             json.dumps({"LOWER": str(lower), "VOLUMES": " ".join(volumes), "DEVICES": " ".join(devices)})
         )
-        if not Path("/run/netns", host.netns).exists():
+        if Path("/run/netns", host.netns).exists():
+            do("ip", "-n", host.netns, "addr", "flush", "dev", INTERFACE)
+        else:
             do("ip", "netns", "add", host.netns)
             port = f"h.{name}"
             do("ip", "-n", SWITCH, "link", "add", port, "type", "veth", "peer", "name", INTERFACE, "netns", host.netns)
