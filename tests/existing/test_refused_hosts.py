@@ -61,8 +61,8 @@ LACKS = {
         "umount /var/lib/tryton",
         None,
     ),
-    ("aud1", "volume aud1-logs", "/dev/vdb holds xfs, which Jinku has not made"): (
-        "printf XFSB | dd of=/dev/vdb conv=notrunc status=none",
+    ("aud1", "volume aud1-logs", "/dev/vdb holds ext4, which Jinku has not made"): (
+        "mkfs.ext4 -q -L customers /dev/vdb",
         "wipefs -aqf /dev/vdb; dd if=/dev/zero of=/dev/vdb bs=4k count=256 conv=notrunc status=none",
     ),
     ("edge1", "host key", "has changed"): None,
