@@ -60,7 +60,7 @@ class Stranger:
 def possible(topology: Topology) -> str:
     """Why there can be no strangers here; empty if there can."""
     if topology.env.backend != "lab":
-        return "needs a probe in each zone, which only the backend lab can make; have the network team place one"
+        return "needs a probe in each zone, which only the backend lab can make; have the network team place them (probes.yaml)"
     if os.geteuid() != 0:
         return "needs root on the lab's machine"
     return ""
@@ -85,6 +85,10 @@ class Strangers:
             self.__exit__()
             raise
         return self
+
+    def argv(self, key: str) -> list[str]:
+        """Command line of a channel whose far end runs in a probe."""
+        return inside_namespace(self.all[key].netns)
 
     def _make(self) -> None:
         self._sweep()

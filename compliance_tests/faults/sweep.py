@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 from asking import tcp_probe
-from faults.probes import OUTSIDE, Strangers, inside_namespace
+from faults.placed import PlacedStrangers, file_of
+from faults.probes import OUTSIDE, Strangers, possible
 from filters import refused, spoofed
 
 from jinku.model.topology import ANYWHERE, SERVICES
@@ -55,13 +56,11 @@ class Pairs:
 class Sweep(Pairs):
     """All probes of one session, side by side; tests read what they found by asking again, which is answered from memory."""
 
-    def __init__(self, fleet, topology):
+    def __init__(self, fleet, topology, strangers):
         super().__init__(fleet, topology)
-        self._context = Strangers(topology, PORTS)
+        self._context = strangers
         self.strangers = self._context.__enter__().all
-        self.hosts = {
-            key: fleet.add(f"probe-{key}", inside_namespace(one.netns)) for key, one in self.strangers.items()
-        }
+        self.hosts = {key: fleet.add(f"probe-{key}", strangers.argv(key)) for key in self.strangers}
 
     def close(self):
         """Remove the strangers."""
@@ -160,9 +159,14 @@ def under_foreign_names(sweep, site):
     return answers, spoofed(router, "after foreign addresses") - before
 
 
-def begun(fleet, topology, strangers=True):
-    """A sweep with all its probes done; without ``strangers`` between the nodes alone."""
-    sweep = Sweep(fleet, topology) if strangers else Pairs(fleet, topology)
+def begun(fleet, topology, folder):
+    """A sweep with all its probes done: by the lab's strangers, by those of ``folder``/probes.yaml, or between the nodes alone."""
+    if not possible(topology):
+        sweep = Sweep(fleet, topology, Strangers(topology, PORTS))
+    elif file_of(folder).exists() and topology.env.backend != "lab":
+        sweep = Sweep(fleet, topology, PlacedStrangers(topology, PORTS, folder))
+    else:
+        sweep = Pairs(fleet, topology)
     sweep.run_ahead()
     return sweep
 

@@ -189,7 +189,9 @@ class DataCentre:
         do("ip", "netns", "exec", ROUTER, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
            "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")  # fmt: skip
         do("ip", "-n", ROUTER, "link", "set", "lo", "up")
-        do("ip", "link", "add", WAN, "type", "veth", "peer", "name", "wan", "netns", ROUTER)
+        do("ip", "-n", ROUTER, "link", "add", "wan", "type", "bridge", "forward_delay", "0")
+        do("ip", "link", "add", WAN, "type", "veth", "peer", "name", "w.controller", "netns", ROUTER)
+        do("ip", "-n", ROUTER, "link", "set", "w.controller", "master", "wan", "up")
         outside = _network_of(self.controller)
         do("ip", "addr", "add", f"{self.controller}/24", "dev", WAN)
         do("ip", "addr", "add", f"{WAN6}:1/64", "dev", WAN, "nodad")
@@ -210,6 +212,41 @@ class DataCentre:
             do("ip", "route", "replace", networks.network, "via", f"{outside}.254")
             if networks.network6:
                 do("ip", "route", "replace", networks.network6, "via", f"{WAN6}:fe")
+
+    def place_probes(self) -> dict[str, object]:
+        """A machine without a packet filter in each zone and one outside, as a network team places them; what probes.yaml says."""
+        other = {"dmz": "app"}
+        placed = {}
+        for site, zone in dict.fromkeys((node.site, node.zone) for node in self.topology.nodes):
+            here, there = self.topology.zones[site, zone], self.topology.zones[site, other.get(zone, "dmz")]
+            address, foreign = here.network[-2], there.network[-2]
+            address6 = here.network6[0xFFFE] if here.network6 else None
+            lines = [
+                f"addr add {address}/{here.network.prefixlen} dev {INTERFACE}",
+                f"addr add {foreign}/32 dev {INTERFACE}",
+            ]
+            lines += [f"route add default via {here.gateway}"]
+            if address6:
+                lines += [f"addr add {address6}/64 dev {INTERFACE} nodad", f"route add default via {here.gateway6}"]
+            placed[f"{site}-{zone}"] = self._probe(f"{site}-{zone}", SWITCH, f"{site}-{zone}", lines)
+            placed[f"{site}-{zone}"] |= {"address": str(address), "foreign": str(foreign)}
+            placed[f"{site}-{zone}"] |= {"address6": str(address6)} if address6 else {}
+        outside = _network_of(self.controller)
+        lines = [f"addr add {outside}.66/24 dev {INTERFACE}", f"addr add {WAN6}:66/64 dev {INTERFACE} nodad"]
+        lines += [f"route add default via {outside}.254", f"route add default via {WAN6}:fe"]
+        found = self._probe("outside", ROUTER, "wan", lines)
+        placed["outside"] = {**found, "address": f"{outside}.66", "address6": f"{WAN6}:66"}
+        return {"schema_version": 1, "probes": placed}
+
+    @staticmethod
+    def _probe(key: str, switch: str, bridge: str, lines: list[str]) -> dict[str, object]:
+        netns = f"bare-probe.{key}"
+        do("ip", "netns", "add", netns)
+        do("ip", "-n", switch, "link", "add", f"p.{key}", "type", "veth", "peer", "name", INTERFACE, "netns", netns)
+        do("ip", "-n", switch, "link", "set", f"p.{key}", "master", bridge, "up")
+        begin = ["link set lo up", f"link set {INTERFACE} up"]
+        do("ip", "-n", netns, "-batch", "-", stdin="\n".join([*begin, *lines]) + "\n")
+        return {"command": ["nsenter", f"--net=/run/netns/{netns}", "sh", "-c"]}
 
     def guard(self, ruleset: str) -> None:
         """Load a packet filter on the router, as a network team would."""
@@ -260,9 +297,7 @@ class DataCentre:
         (host.folder / "boot.json").write_text(
             json.dumps({"LOWER": str(lower), "VOLUMES": " ".join(volumes), "DEVICES": " ".join(devices)})
         )
-        if Path("/run/netns", host.netns).exists():
-            do("ip", "-n", host.netns, "addr", "flush", "dev", INTERFACE)
-        else:
+        if not Path("/run/netns", host.netns).exists():
             do("ip", "netns", "add", host.netns)
             port = f"h.{name}"
             do("ip", "-n", SWITCH, "link", "add", port, "type", "veth", "peer", "name", INTERFACE, "netns", host.netns)
@@ -272,6 +307,7 @@ class DataCentre:
     def start(self, name: str) -> None:
         """Switch a host on."""
         host = self.hosts[name]
+        do("ip", "-n", host.netns, "addr", "flush", "dev", INTERFACE)  # its network outlives it, unlike a real one's
         told = {
             **json.loads((host.folder / "boot.json").read_text()),
             "NAME": host.netns,

@@ -58,13 +58,16 @@ def ruleset(sheet, without=""):
     rules = ["ct state established,related accept", "icmpv6 type != 255 accept"]
     for row in list(csv.reader(io.StringIO(sheet.removeprefix("\ufeff"))))[1:]:
         for family, source, destination in (("ip", row[5], row[9]), ("ip6", row[6], row[10])):
-            if source and destination and row[1] != without:
+            if source and destination:
                 ends = [
                     f"{family} {side} {{ {', '.join(text.split())} }}"
                     for side, text in (("saddr", source), ("daddr", destination))
                     if text != "任意 any"
                 ]
-                rules.append(f"{' '.join(ends)} {row[11]} dport {row[12]} ct state new accept")
+                verdict = (
+                    "accept" if row[1] != without else "reject with icmpx admin-prohibited"
+                )  # at once: nobody waits
+                rules.append(f"{' '.join(ends)} {row[11]} dport {row[12]} ct state new {verdict}")
     chain = "".join(f"    {rule}\n" for rule in dict.fromkeys(rules))
     head = "table inet team\ndelete table inet team\ntable inet team {\n  chain forward {\n    type filter hook forward priority 0; policy drop;\n"
     return f"{head}{chain}  }}\n}}\n"
@@ -126,6 +129,8 @@ def bare(tmp_path_factory):
     try:
         environment.centre.up()
         environment.guard()
+        probes = environment.centre.place_probes()
+        (environment.folder / "probes.yaml").write_text(yaml.safe_dump(probes))
         yield environment
     finally:
         if not os.environ.get("JINKU_BARE_KEEP"):
