@@ -13,7 +13,7 @@ import yaml
 
 from jinku import ssh_access
 from jinku.doctor import Level
-from jinku.existing import contact, findings, host_keys
+from jinku.existing import contact, findings, host_keys, ways
 from jinku.existing.ways import Answer, Trouble
 from jinku.model import InputError, Topology, load_environment
 from jinku.places import CHECKOUT, Places
@@ -36,7 +36,7 @@ GOOD = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def topology():
     return Topology.of(load_environment("small"))
 
@@ -205,3 +205,17 @@ def test_a_command_for_a_host_is_one_word_for_each_thing(topology):
         "sh -s -- 10.20.0.68 http://10.9.1.10:3142 10.9.1.11 '"
     )
     assert contact.AUTOMATION == "automation"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "x", "-1", "9" * 40, "1 2 3", "²", "\x1b[2J", "db1-data", "db1-data holds", "db1-data x 99999999999999 z"],
+)
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_a_host_may_say_anything(topology, name, value):
+    """Nonsense is a lack, never a traceback."""
+    assert judged(topology, **{name: value}) or name in {"time", "memory", "links", "volume"}
+
+
+def test_what_a_host_says_cannot_write_over_the_screen():
+    assert ways._plain("a\x1b]0;x\x07b\r\nc\td\u202e") == "a?]0;x?b?\nc\td?"

@@ -99,6 +99,11 @@ def _no_way(topology: Topology, node: Node, answer: Answer) -> Finding:
     return Finding("reachable", Level.MISSING, answer.err, remedy, name)
 
 
+def _number(text: str | None) -> int:
+    """A count that a host told; 0 for whatever is none. It is somebody else's machine, and may say anything."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
 def _of(node: Node, what: str, good: bool, text: str, remedy: str, level: Level = Level.MISSING) -> Finding:
     return Finding(what, Level.OK if good else level, text, "" if good else remedy, node.name)
 
@@ -119,18 +124,18 @@ def _system(node: Node, fact: dict[str, str]) -> Iterator[Finding]:
     remedy += "a line `ACCOUNT ALL=(ALL:ALL) NOPASSWD: ALL` in /etc/sudoers.d, or `existing.user: root`"
     yield _of(node, "sudo", sudo in {"root", "yes"}, told, remedy)
     python = fact.get("python", "")
-    new = bool(python) and tuple(map(int, python.split("."))) >= PYTHON
+    new = tuple(map(_number, python.split("."))) >= PYTHON
     yield _of(node, "python3", new, python or "is not installed", "`apt-get install python3`")
 
 
 def _machine(node: Node, fact: dict[str, str], begun: float, ended: float) -> Iterator[Finding]:
-    free, memory = int(fact.get("disk") or 0) / 2**20, int(fact.get("memory") or 0) / 2**20
+    free, memory = _number(fact.get("disk")) / 2**20, _number(fact.get("memory")) / 2**20
     text = f"{free:.1f} GiB free on /, {NEEDED_DISK_GIB} are needed"
     yield _of(node, "disk", free >= NEEDED_DISK_GIB, text, f"free {NEEDED_DISK_GIB} GiB, or a larger disk")
     yield _of(
         node, "memory", memory >= NEEDED_MEMORY_GIB * 0.9, f"{memory:.1f} GiB", f"{NEEDED_MEMORY_GIB} GiB", Level.NOTE
     )
-    clock = int(fact["clock"])
+    clock = _number(fact["clock"])
     off = max(0.0, begun - clock - 1, clock - ended)
     text = "right" if off <= CLOCK_SECONDS else f"{off:.0f} s off this machine's"
     yield _of(
@@ -175,16 +180,18 @@ def _volumes(topology: Topology, node: Node, seen: list[str]) -> Iterator[Findin
     disks = topology.env.existing.disks
     states = {line.split()[0]: line.split()[1:] for line in seen if line}
     for volume in node.volumes:
-        state, size, *held = [*states.get(volume.name, ["unknown"]), "0"]
-        yield _volume(node, volume.name, volume.mount, volume.size_gib, disks.get(volume.name), (state, size, held))
+        told = states.get(volume.name) or ["unknown"]
+        size, kind, label = [*told[1:4], "", "", ""][:3]
+        seen_there = (told[0], size, [kind, label])
+        yield _volume(node, volume.name, volume.mount, volume.size_gib, disks.get(volume.name), seen_there)
 
 
 def _volume(
     node: Node, name: str, mount: str, wanted: int, disk: Disk | None, seen: tuple[str, str, list[str]]
 ) -> Finding:
     state, size, held = seen
-    what, gib = f"volume {name}", int(size) / _GIB if size.isdigit() else 0.0
-    if state in {"absent", "unknown"}:
+    what, gib = f"volume {name}", _number(size) / _GIB
+    if state not in {"mounted", "nodevice", "holds", "empty"}:
         remedy = (
             f"a file system of {wanted} GiB mounted at {mount} (and in /etc/fstab), or existing.disks.{name}.device"
         )
@@ -195,7 +202,7 @@ def _volume(
     if gib < wanted * 0.9:
         text = f"{gib:.1f} GiB, {wanted} are needed"
         return Finding(what, Level.MISSING, text, "a larger disk or file system", node.name)
-    if state == "holds" and held[1:2] != [name[:16]]:
+    if state == "holds" and held[1] != name[:16]:
         text = f"{disk.device if disk else ''} holds {held[0]}, which Jinku has not made"
         return Finding(
             what, Level.MISSING, text, "an empty disk (`wipefs -a` if nobody needs it), or mount it yourself", node.name

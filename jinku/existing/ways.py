@@ -134,7 +134,7 @@ class Ways:
         """Run a command as a certain account."""
         done = self._ssh(node, user, command, text, [])
         if done.returncode != _SSH_FAILED:
-            return Answer(user, done.returncode, done.stdout, done.stderr)
+            return Answer(user, done.returncode, _plain(done.stdout), _plain(done.stderr))
         error = done.stderr
         if "HOST IDENTIFICATION HAS CHANGED" in error or "Host key verification failed" in error:
             return Answer(
@@ -210,7 +210,12 @@ def ways(topology: Topology, places: Places, folder: Path) -> Iterator[Ways]:
         yield Ways(topology, places, Path(scratch), host_keys.read(folder, topology))
 
 
+def _plain(text: str) -> str:
+    """Without what would move a terminal's cursor or change its colours: a host that is not ours yet may say anything."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text[:100_000])
+
+
 def _last(text: str) -> str:
     """The last line that ssh said."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in _plain(text).strip().splitlines() if line.strip()]
     return lines[-1] if lines else "ssh failed without a word"
