@@ -83,10 +83,16 @@ class Sweep(Pairs):
             host, "input", f"probes by {key}", lambda: tcp_probe(self.hosts[key], self.targets(node.addresses))
         )
 
+    def everywhere(self, node):
+        """Addresses of the strangers beside ``node`` and outside, of the families that it has: a site may have IPv4 alone."""
+        versions = {address.version for address in node.addresses}
+        both = (*self.strangers[self.key(node)].addresses, *self.strangers[OUTSIDE].addresses)
+        return [address for address in both if ip_address(address).version in versions]
+
     def out_of(self, node):
         """From ``node`` to the listener of the stranger in its own zone, and to the one outside; TCP."""
         host = self.fleet.host(node.name)
-        everywhere = (*self.strangers[self.key(node)].addresses, *self.strangers[OUTSIDE].addresses)
+        everywhere = self.everywhere(node)
         return self.counted(host, "output", "probes out", lambda: tcp_probe(host, self.targets(everywhere)))
 
     def across(self, site, key):
