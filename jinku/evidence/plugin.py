@@ -249,6 +249,14 @@ class Check:
                     zh="单机实验环境：主机为容器，外部网络为模拟。",
                 ),
             )
+        if env.backend == "existing":
+            self.labels.setdefault(
+                "existing",
+                Label(
+                    en="Existing hosts: the sites' routers are the network team's; what speaks of them is not tested here.",
+                    zh="已有主机：站点路由器归网络团队管理，与其有关的条款在此未测试。",
+                ),
+            )
         return CheckResult(
             environment=Subject(
                 name=env.name, level=env.level, profile=env.profile, backend=env.backend, timezone=env.timezone
