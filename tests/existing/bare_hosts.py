@@ -3,132 +3,49 @@
 
 An image of Debian's priority `important` with sshd as the distribution ships it, one nspawn guest a host on bridges and one
 router of its own, the interface `ens3`, a user `deploy` with a key and sudo, a package proxy and a time server on the
-controller. By hand: `python tests/existing/bare_hosts.py up ENVIRONMENT` and `... down`. Root only.
+controller. By hand: `python tests/existing/bare_hosts.py up ENVIRONMENT` and `... down ENVIRONMENT`. Root only.
 """
 
-import hashlib
+import contextlib
 import json
 import os
-import shlex
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from machines import (
+    CLOCK,
+    FOLDER,
+    INTERFACE,
+    KEEPER,
+    OWNER,
+    ROUTER,
+    SWITCH,
+    WAN,
+    WAN6,
+    Bare,
+    do,
+    environ,
+    file_system,
+    first,
+    hierarchies,
+    image,
+    kill,
+    listens,
+    namespace,
+    network_of,
+    own_files,
+    pids,
+    until,
+)
+
 from jinku.model import Node, Topology, load_environment
-from jinku.places import CHECKOUT, cache_root
+from jinku.places import CHECKOUT
 from stacks.provider.lab.sources import controller_sources
 
-INTERFACE = "ens3"
-OWNER = "deploy"
-WAN6 = "fd84:ff77:"
-SWITCH, ROUTER, WAN = "bare-switch", "bare-router", "bare-wan"
-FOLDER = Path(os.environ.get("JINKU_BARE_DIR", "/var/tmp/jinku-bare"))
-GROUPS = Path("/sys/fs/cgroup")
-INCLUDE = "systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,ca-certificates"
-_LOOK_SECONDS = 120.0
-
-KEEPER = """
-for root in $HIERARCHIES; do
-  if [ -d "$root/$NAME" ]; then find "$root/$NAME" -depth -type d -exec rmdir {} + || :; fi
-  mkdir -p "$root/$NAME/guest" "$root/$NAME/keeper"; echo $$ > "$root/$NAME/keeper/cgroup.procs"
-done
-mount -t overlay "$NAME" -o "lowerdir=$LOWER,upperdir=$FOLDER/disk/upper,workdir=$FOLDER/disk/work" "$FOLDER/merged"
-set --
-for volume in $VOLUMES; do
-  file=${volume%%:*} mount=${volume#*:}
-  mkdir -p "$FOLDER/mounts$mount" "$FOLDER/merged$mount"
-  mount -o loop "$file" "$FOLDER/mounts$mount"
-  set -- "$@" "--bind=$FOLDER/mounts$mount:$mount"
-done
-for device in $DEVICES; do set -- "$@" "--bind=$device:/dev/vdb"; done
-HIERARCHIES=$HIERARCHIES sh -euc '
-  name=$1; shift
-  for root in $HIERARCHIES; do echo $$ > "$root/$name/guest/cgroup.procs"; done
-  exec systemd-nspawn "$@"
-' sh "$NAME" --quiet --boot --directory="$FOLDER/merged" --machine="$NAME" --network-namespace-path="/run/netns/$NAME" \\
-  --capability=CAP_NET_ADMIN --register=no --keep-unit --console=read-only --resolv-conf=off --timezone=off \\
-  --link-journal=no --hostname="$HOSTNAME" "$@"
-"""
-
-CLOCK = """
-import socket, struct, sys, time
-server = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-server.bind((sys.argv[1], 123))
-while True:
-    asked, who = server.recvfrom(512)
-    now = time.time() + 2208988800
-    stamp = struct.pack("!II", int(now), int(now % 1 * 2**32))
-    if len(asked) >= 48:
-        server.sendto(struct.pack("!BBbb11I", 0x24, 2, 6, -20, 0, 0, 0, *struct.unpack("!II", stamp),
-                                  *struct.unpack("!II", asked[40:48]), *struct.unpack("!II", stamp),
-                                  *struct.unpack("!II", stamp)), who)
-"""
-
-
-def do(*words: object, stdin: str | None = None, check: bool = True) -> str:
-    """Run a program and return what it printed. Raises RuntimeError with its error text."""
-    done = subprocess.run([str(word) for word in words], input=stdin, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise RuntimeError(f"{shlex.join(map(str, words))}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def hierarchies() -> list[Path]:
-    """Where a guest needs a control group, the one of version 2 last."""
-    if (GROUPS / "cgroup.controllers").exists():
-        return [GROUPS]
-    return [GROUPS / "systemd", GROUPS / "unified"]
-
-
-def image(suite: str = "trixie", architecture: str = "") -> Path:
-    """Folder with a Debian as mmdebstrap leaves it plus what an installer asks for; made once and cached."""
-    told = f"2 {suite} {architecture} {INCLUDE}"
-    folder = cache_root() / "bare" / hashlib.sha256(told.encode()).hexdigest()[:16]
-    if folder.exists():
-        return folder
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    # An image that is only there to be refused needs no updates, and their lists may be in the making for an old architecture.
-    lines = "\n".join(controller_sources().lines(suite)[: 1 if architecture else None]) + "\n"
-    # i386 runs on an amd64 kernel: nothing needs to be emulated
-    words = [f"--architectures={architecture}", "--skip=check/qemu"] if architecture else []
-    do("mmdebstrap", "--quiet", "--variant=important", f"--include={INCLUDE}", *words, suite, draft, "-", stdin=lines)
-    (draft / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
-    for path in [draft / "etc/machine-id", *(draft / "etc/ssh").glob("ssh_host_*")]:
-        path.unlink(missing_ok=True)
-    do("chroot", draft, "useradd", "--create-home", "--shell", "/bin/bash", OWNER)
-    draft.rename(folder)
-    return folder
-
-
-@dataclass(frozen=True)
-class Bare:
-    """One host: what its owner gave it."""
-
-    node: Node
-    gateways: tuple[str, ...]
-    prefixes: tuple[int, ...]
-
-    @property
-    def netns(self) -> str:
-        """Its network namespace, control group and machine."""
-        return f"bare-{self.node.name}"
-
-    @property
-    def folder(self) -> Path:
-        """Its files."""
-        return FOLDER / self.node.name
-
-    @property
-    def bridge(self) -> str:
-        """The bridge of its zone."""
-        return f"{self.node.site}-{self.node.zone}"
+__all__ = ["INTERFACE", "OWNER", "SWITCH", "DataCentre", "image"]
 
 
 class DataCentre:
@@ -165,14 +82,16 @@ class DataCentre:
     def down(self) -> None:
         """Remove everything, also what a crash left."""
         for name in [path.name for path in hierarchies()[-1].glob("bare-*")]:
-            _kill(name)
+            kill(name)
         for file in (FOLDER / "pids").glob("*"):
             pid = int(file.read_text())
-            if FOLDER.name.encode() in _environ(pid):
+            if FOLDER.name.encode() in environ(pid):
                 os.kill(pid, signal.SIGTERM)
         do("ip", "link", "del", WAN, check=False)
         for path in Path("/run/netns").glob("bare-*"):
             do("ip", "netns", "del", path.name, check=False)
+        with contextlib.suppress(OSError):
+            Path("/run/netns").rmdir()  # only when it is empty
         for line in do("losetup", "--noheadings", "--output", "NAME,BACK-FILE", check=False).splitlines():
             if str(FOLDER) in line:
                 do("losetup", "--detach", line.split()[0], check=False)
@@ -185,14 +104,14 @@ class DataCentre:
 
     def _network(self) -> None:
         for name in (SWITCH, ROUTER):
-            do("ip", "netns", "add", name)
-        do("ip", "netns", "exec", ROUTER, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
+            namespace(name)
+        do("nsenter", f"--net=/run/netns/{ROUTER}", "sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
            "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")  # fmt: skip
         do("ip", "-n", ROUTER, "link", "set", "lo", "up")
         do("ip", "-n", ROUTER, "link", "add", "wan", "type", "bridge", "forward_delay", "0")
         do("ip", "link", "add", WAN, "type", "veth", "peer", "name", "w.controller", "netns", ROUTER)
         do("ip", "-n", ROUTER, "link", "set", "w.controller", "master", "wan", "up")
-        outside = _network_of(self.controller)
+        outside = network_of(self.controller)
         do("ip", "addr", "add", f"{self.controller}/24", "dev", WAN)
         do("ip", "addr", "add", f"{WAN6}:1/64", "dev", WAN, "nodad")
         do("ip", "link", "set", WAN, "up")
@@ -231,7 +150,7 @@ class DataCentre:
             placed[f"{site}-{zone}"] = self._probe(f"{site}-{zone}", SWITCH, f"{site}-{zone}", lines)
             placed[f"{site}-{zone}"] |= {"address": str(address), "foreign": str(foreign)}
             placed[f"{site}-{zone}"] |= {"address6": str(address6)} if address6 else {}
-        outside = _network_of(self.controller)
+        outside = network_of(self.controller)
         lines = [f"addr add {outside}.66/24 dev {INTERFACE}", f"addr add {WAN6}:66/64 dev {INTERFACE} nodad"]
         lines += [f"route add default via {outside}.254", f"route add default via {WAN6}:fe"]
         found = self._probe("outside", ROUTER, "wan", lines)
@@ -241,7 +160,7 @@ class DataCentre:
     @staticmethod
     def _probe(key: str, switch: str, bridge: str, lines: list[str]) -> dict[str, object]:
         netns = f"bare-probe.{key}"
-        do("ip", "netns", "add", netns)
+        namespace(netns)
         do("ip", "-n", switch, "link", "add", f"p.{key}", "type", "veth", "peer", "name", INTERFACE, "netns", netns)
         do("ip", "-n", switch, "link", "set", f"p.{key}", "master", bridge, "up")
         begin = ["link set lo up", f"link set {INTERFACE} up"]
@@ -268,7 +187,7 @@ class DataCentre:
                     start_new_session=True,
                 )  # fmt: skip
             (FOLDER / "pids" / name).write_text(str(started.pid))
-        _until(lambda: _open(self.controller, 3142), "the package proxy")
+        until(lambda: listens(self.controller, 3142), "the package proxy")
 
     # -- one host
 
@@ -277,12 +196,12 @@ class DataCentre:
         host = self.hosts[name]
         for part in ("merged", "mounts", "disk"):
             (host.folder / part).mkdir(parents=True)
-        _file_system(host.folder / "disk.ext4", disk_gib)
+        file_system(host.folder / "disk.ext4", disk_gib)
         do("mount", "-o", "loop", host.folder / "disk.ext4", host.folder / "disk")
         upper = host.folder / "disk/upper"
         for part in ("upper", "work"):
             (host.folder / "disk" / part).mkdir()
-        _own_files(host, upper, self.key.with_suffix(".pub").read_text())
+        own_files(host, upper, self.key.with_suffix(".pub").read_text())
         volumes, devices = [], []
         for volume in host.node.volumes:
             file = host.folder / f"{volume.name}.ext4"
@@ -291,14 +210,14 @@ class DataCentre:
                 os.truncate(file, volume.size_gib * 2**30)
                 devices.append(do("losetup", "--find", "--show", file).strip())
             else:
-                _file_system(file, volume.size_gib + 1)
+                file_system(file, volume.size_gib + 1)
                 volumes.append(f"{file}:{volume.mount}")
         (host.folder / "devices").write_text(" ".join(devices))
         (host.folder / "boot.json").write_text(
             json.dumps({"LOWER": str(lower), "VOLUMES": " ".join(volumes), "DEVICES": " ".join(devices)})
         )
         if not Path("/run/netns", host.netns).exists():
-            do("ip", "netns", "add", host.netns)
+            namespace(host.netns)
             port = f"h.{name}"
             do("ip", "-n", SWITCH, "link", "add", port, "type", "veth", "peer", "name", INTERFACE, "netns", host.netns)
             do("ip", "-n", SWITCH, "link", "set", port, "master", host.bridge, "up")
@@ -326,7 +245,7 @@ class DataCentre:
 
     def stop(self, name: str) -> None:
         """Cut a host's power."""
-        _kill(self.hosts[name].netns)
+        kill(self.hosts[name].netns)
 
     def remove(self, name: str) -> None:
         """Take a host away, with its disk; its network stays."""
@@ -340,14 +259,14 @@ class DataCentre:
     def wait(self, name: str) -> None:
         """Return when the host's sshd answers, asked from the router, which no filter of its own holds back."""
         probe = ["nsenter", f"--net=/run/netns/{ROUTER}", "bash", "-c", f"</dev/tcp/{self.hosts[name].node.address}/22"]
-        _until(lambda: subprocess.run(probe, capture_output=True, check=False).returncode == 0, name)
+        until(lambda: subprocess.run(probe, capture_output=True, check=False).returncode == 0, name)
 
     def inside(self, name: str, command: str, check: bool = True) -> str:
         """Run a command on a host as its owner does at the console: as root, by no network."""
         leader = next(
             pid
-            for pid in _pids(self.hosts[name].netns)
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd" and _first(pid)
+            for pid in pids(self.hosts[name].netns)
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd" and first(pid)
         )
         words = ["nsenter", "--target", leader, "--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd"]
         return do(
@@ -358,121 +277,6 @@ class DataCentre:
         """The host's public key as its owner reads it at the console."""
         text = (self.hosts[name].folder / "disk/upper/etc/ssh/ssh_host_ed25519_key.pub").read_text()
         return " ".join(text.split()[:2])
-
-
-def _own_files(host: Bare, upper: Path, key: str) -> None:
-    """What the owner's installer writes: name, addresses, host keys, the user with a key and sudo."""
-    node = host.node
-    stanza = [f"auto {INTERFACE}"]
-    for address, gateway, prefix in zip(node.addresses, host.gateways, host.prefixes, strict=False):
-        family = "inet" if address.version == 4 else "inet6"
-        stanza += [f"iface {INTERFACE} {family} static", f"  address {address}/{prefix}", f"  gateway {gateway}"]
-        stanza += ["  dad-attempts 0", "  accept_ra 0"] if family == "inet6" else []
-    files = {
-        "etc/hostname": f"{node.name}\n",
-        "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {node.name}\n",
-        "etc/network/interfaces": "auto lo\niface lo inet loopback\n" + "\n".join(stanza) + "\n",
-        "etc/machine-id": hashlib.sha256(f"{node.name}{time.time()}".encode()).hexdigest()[:32] + "\n",
-        # proxy.py answers no pipelined requests
-        "etc/apt/apt.conf.d/50owner": 'Acquire::http::Pipeline-Depth "0";\n',
-        "etc/sudoers.d/deploy": f"{OWNER} ALL=(ALL:ALL) NOPASSWD: ALL\n",
-        f"home/{OWNER}/.ssh/authorized_keys": key,
-    }
-    for name, text in files.items():
-        path = upper / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (upper / "etc/sudoers.d").chmod(0o750)
-    (upper / "etc/sudoers.d/deploy").chmod(0o440)
-    home = upper / "home" / OWNER
-    for path in (home, home / ".ssh", home / ".ssh/authorized_keys"):
-        os.chown(path, 1000, 1000)
-        path.chmod(0o600 if path.name == "authorized_keys" else 0o700)
-    (upper / "etc/ssh").mkdir(exist_ok=True)
-    for kind in ("ed25519", "rsa", "ecdsa"):
-        do(
-            "ssh-keygen",
-            "-q",
-            "-t",
-            kind,
-            "-N",
-            "",
-            "-C",
-            f"root@{node.name}",
-            "-f",
-            upper / f"etc/ssh/ssh_host_{kind}_key",
-        )
-
-
-def _file_system(file: Path, gib: int) -> None:
-    with file.open("xb") as made:
-        made.truncate(gib * 2**30)
-    do("mkfs.ext4", "-q", "-O", "encrypt", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-m", "0", file)
-
-
-def _network_of(address: str) -> str:
-    return address.rpartition(".")[0]
-
-
-def _environ(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
-
-
-def _pids(name: str) -> list[int]:
-    found = []
-    for file in (hierarchies()[-1] / name).rglob("cgroup.procs"):
-        try:
-            found += [int(line) for line in file.read_text().split()]
-        except OSError:
-            continue
-    return found
-
-
-def _first(pid: int) -> bool:
-    """Whether a process is the first of its own process namespace."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("NSpid:"):
-            return line.split()[-1] == "1"
-    return False
-
-
-def _kill(name: str) -> None:
-    """End a guest at once and remove its control groups."""
-    for _ in range(100):
-        kill = hierarchies()[-1] / name / "cgroup.kill"
-        if kill.exists():
-            kill.write_text("1")
-        if not _pids(name):
-            break
-        time.sleep(0.1)
-    for _ in range(50):
-        left = [path for root in hierarchies() for path in (root / name,) if path.exists()]
-        if not left:
-            break
-        for path in left:
-            do("find", path, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+", check=False)
-        time.sleep(0.1)
-    for folder in ("propagate", "unix-export"):
-        shutil.rmtree(Path("/run/systemd/nspawn", folder, name), ignore_errors=True)
-
-
-def _open(address: str, port: int) -> bool:
-    try:
-        with socket.create_connection((address, port), 1):
-            return True
-    except OSError:
-        return False
-
-
-def _until(true: "object", what: str) -> None:
-    deadline = time.monotonic() + _LOOK_SECONDS
-    while not true():  # type: ignore[operator]
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: not there after {_LOOK_SECONDS:.0f} s")
-        time.sleep(0.2)
 
 
 if __name__ == "__main__":
