@@ -60,6 +60,9 @@ printf '%s\n' "$disks" | while read -r name mount device format; do
 	echo "volume $name: $device is mounted at $mount"
 done
 
+# Where the roles have been, they keep the account's key and rules, and would count these as edited by hand.
+[ ! -e /etc/sudoers.d/jinku ] || exit 0
+
 if ! getent passwd "$account" >/dev/null; then
 	useradd --create-home --shell /bin/bash --comment "$mark" "$account"
 	echo "account $account: made"

@@ -55,7 +55,9 @@ def test_all_hosts_are_healthy_and_the_owner_is_gone(up):
         assert up.centre.inside(name, "ls -d /home/deploy.left-*").strip()
 
 
-def test_another_up_changes_nothing(up):
+def test_another_contact_and_another_up_change_nothing(up):
+    contact = up.jinku("contact")
+    assert (contact.returncode, contact.stdout) == (0, ""), contact.stderr
     done = up.jinku("up")
     assert "nothing changed: changed=0 on every host" in done.stdout, done.stdout[-3000:]
 
@@ -105,3 +107,4 @@ def test_destroy_deletes_nothing_on_the_hosts_and_says_what_it_leaves(up):
     for name in up.centre.hosts:
         assert up.centre.inside(name, "systemctl is-active ssh").strip() == "active"
     assert "17" in up.centre.inside("db1", "ls /var/lib/postgresql")
+    assert up.doctor() == {}, "the way in is found again, by the account that stays"
