@@ -13,6 +13,7 @@ from crm_client import Answer, Door
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import ALIASES, SERVICES
+from jinku.parts import part_version
 
 #: What the CRM itself answers to a call without a login: the edge let it pass.
 BY_CRM = 401
@@ -102,20 +103,15 @@ def test_the_attack_rules_block(host):
 @pytest.mark.objects("edge")
 @pytest.mark.setting
 def test_the_attack_rules_are_the_newest_there_are(host):
-    """The rules are the newest that the package source has, and the source is asked daily. Their own date is in the evidence.
+    """The rules are the pinned release of the Core Rule Set's LTS line, unchanged, and no other; the engine's source is asked daily.
 
-    zh: 攻击防护规则为软件源所提供的最新版本，且每日检查更新；规则日期见取证记录。
+    zh: 攻击防护规则为锁定的核心规则集长期支持版本且未被改动；引擎的软件源每日检查更新。
     """
-    policy = host.check_output("apt-cache policy modsecurity-crs")
-    versions = dict(
-        line.strip().split(": ", 1)
-        for line in policy.splitlines()
-        if line.strip().startswith(("Installed", "Candidate"))
-    )
-    host.check_output("zcat /usr/share/doc/modsecurity-crs/changelog.Debian.gz | grep -m1 '^ -- '")
-    assert versions["Installed"] == versions["Candidate"], (
-        f"installed {versions['Installed']}, newest {versions['Candidate']}"
-    )
+    installed = host.check_output("dpkg-query -W -f='${Version}' coreruleset")
+    assert installed == part_version("coreruleset"), f"installed {installed}, pinned {part_version('coreruleset')}"
+    assert host.run("dpkg --verify coreruleset").stdout == "", "the rules were changed on the host"
+    loaded = {line.split()[1] for line in edge_settings(host) if line.startswith("SecComponentSignature ")}
+    assert loaded == {f'"OWASP_CRS/{installed.partition("-")[0]}"'}, f"rules in force: {loaded}"
     assert host.check_output("systemctl is-active apt-daily.timer") == "active", "nothing asks for newer rules"
 
 
@@ -152,6 +148,30 @@ def test_attacks_in_the_fields_of_the_crm_are_refused(ask_edge):
         if ask_edge("POST", "/crm/", rpc({"name": text}), JSON).status not in REFUSED
     ]
     assert not let_in, f"let in: {', '.join(let_in)}"
+
+
+@pytest.mark.control("dengbao:8.1.4.4.d", "iso27001:A.8.26")
+@pytest.mark.objects("edge")
+@pytest.mark.behaviour
+def test_a_password_is_exempt_in_a_login_and_nowhere_else(ask_edge):
+    """A password that looks like an attack reaches the CRM in a login; the same in a field called password elsewhere does not.
+
+    zh: 仅登录请求中的口令字段免检，其他位置的同名字段仍受检查。
+    """
+    attack = IN_A_FIELD["SQL injection"]
+
+    def sent(path: str, text: str) -> int:
+        return ask_edge("POST", path, text.encode(), JSON).status
+
+    login = {"id": 0, "method": "common.db.login", "params": ["nobody-of-that-name", {"password": attack}, "en"]}
+    assert sent("/crm/", json.dumps(login)) not in {400, 403}, "a good password is refused"
+    for name, path, text in (
+        ("another method", "/crm/", json.dumps({**login, "method": "common.server.version"})),
+        ("another path", "/other/", json.dumps(login)),
+        ("two methods", "/crm/", json.dumps(login).replace('"params"', '"method": "common.server.version", "params"')),
+        ("another field", "/crm/", json.dumps(login).replace('"password"', '"x.password"')),
+    ):
+        assert sent(path, text) == 403, f"let in: {name}"
 
 
 @pytest.mark.control("dengbao:8.1.3.2.e", "dengbao:8.1.4.4.d", "iso27001:A.8.23")

@@ -87,7 +87,7 @@ def ensure(say: Callable[[str], None]) -> Path:
         return target if os.access(target, os.X_OK) else _build(target, say)
 
 
-def _go(say: Callable[[str], None]) -> Path:
+def go_tool(say: Callable[[str], None]) -> Path:
     """A Go tool chain that is new enough for ``tools/engine/go.mod``: the one on PATH, else the wheel's."""
     needed = re.search(r"^go (\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
     wanted = _numbers(needed[1]) if needed else ()
@@ -127,7 +127,7 @@ def _run(command: list[str], env: dict[str, str] | None, cwd: Path | None = None
 
 def _build(target: Path, say: Callable[[str], None]) -> Path:
     """Build the engine into ``target``; the caches of the build are dropped, since only a new go.sum builds again."""
-    go = _go(say)
+    go = go_tool(say)
     work = cache_root() / "engine" / "build"
     env = {
         **os.environ,

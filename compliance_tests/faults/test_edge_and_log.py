@@ -14,20 +14,11 @@ from testinfra.host import Host
 
 from jinku.evidence.fleet import Fleet
 from jinku.model import Topology
-from jinku.model.topology import ALIASES, SERVICES
-from jinku.places import Places
 
 pytestmark = pytest.mark.fault
 SLOW_S = 30  # seconds after which a request must have been given up that never ends
 BACK_S = 20  # seconds after which a killed edge must serve again
 ARRIVES_S = 90  # seconds after the return of the log tier
-
-
-@pytest.fixture
-def door(topology: Topology, places: Places) -> Door:
-    """The first edge, from outside."""
-    name = f"{ALIASES['edge']}.{topology.env.domain}"
-    return Door(str(topology.nodes_of("edge")[0].address), name, places.pki / "root.pem", SERVICES["edge_https"].port)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend ``lab``: systemd-nspawn hosts, bridges and routers on this machine, by the provider `pulumi-resource-jinku`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,18 @@ class Host(_Lab):
 
 def packages_of(role: Path) -> list[str]:
     """Packages that a role declares in vars/packages.yml, [] when it declares none."""
+    return _declared(role, lambda key: not key.endswith("_parts"))
+
+
+def parts_of(role: Path) -> list[str]:
+    """Parts (jinku/parts.py) that a role declares there as `<role>_parts`, [] when it declares none."""
+    return _declared(role, lambda key: key.endswith("_parts"))
+
+
+def _declared(role: Path, wanted: Callable[[str], bool]) -> list[str]:
     file = role / "vars/packages.yml"
     values = yaml.safe_load(file.read_text()) if file.exists() else None
-    return [package for value in (values or {}).values() if isinstance(value, list) for package in value]
+    return [name for key, value in (values or {}).items() if wanted(key) and isinstance(value, list) for name in value]
 
 
 class LabBackend:
@@ -159,7 +168,8 @@ class LabBackend:
         """The image of a set of tiers, on top of the base image; each declared once a stack."""
         packages = {package for tier in tiers for package in packages_of(CHECKOUT / "roles" / tier)}
         own = sorted(packages - set(self._base))
-        if not own:
+        parts = sorted({part for tier in tiers for part in parts_of(CHECKOUT / "roles" / tier)})
+        if not own and not parts:
             tiers = ()  # nothing on top of the base
         name = "-".join(("base", *sorted(tiers)))
         if name not in self._images:
@@ -171,7 +181,7 @@ class LabBackend:
                     "cache": str(self._places.cache),
                     "tiers": sorted(tiers),
                     "packages": own if tiers else self._base,
-                    "parts": [] if tiers else [str(ensure_part("openbao", self._places.cache))],
+                    "parts": [str(ensure_part(part, self._places.cache)) for part in (parts if tiers else ["openbao"])],
                     "base": self._image((), site).path if tiers else "",
                 },
                 pulumi.ResourceOptions(parent=site.component, provider=site.provider),

@@ -71,22 +71,22 @@ keep_running() {
 }
 
 run_the_services() {
-    local name units=(jinku-crm.service jinku-crm-password.path jinku-crm-router.socket jinku-crm-router.service) packages=/var/lib/dpkg/info
+    local name units=(jinku-crm.service jinku-crm-password.path jinku-crm-router.service) packages=/var/lib/dpkg/info
+    # Debian's own unit has nothing to serve; the router runs as an account of its own.
+    if [ "$(systemctl is-enabled haproxy.service 2>/dev/null)" != masked ] && changed "haproxy.service: masked"; then
+        systemctl mask -q --now haproxy.service
+    fi
+    if [ -z "$check" ] && systemctl is-active -q jinku-crm-router.socket; then
+        systemctl disable -q --now jinku-crm-router.socket jinku-crm-router.service 2>/dev/null || true
+    fi
     [ -n "$check" ] || systemctl daemon-reload
     for name in "${units[@]}"; do
         systemctl is-enabled -q "$name" 2>/dev/null || { if changed "$name: enabled"; then systemctl enable -q "$name"; fi; }
     done
     keep_running jinku-crm.service /etc/jinku/crm/{trytond.conf,application.ini} /usr/lib/jinku/crm /etc/systemd/system/jinku-crm.service \
         $packages/{tryton,uwsgi}-*.list
-    if ! systemctl is-active -q jinku-crm-router.socket ||
-        [ "$(newest /etc/systemd/system/jinku-crm-router.socket)" -gt "$(started jinku-crm-router.socket ActiveEnterTimestamp)" ]; then
-        if changed "jinku-crm-router.socket: started"; then
-            systemctl stop jinku-crm-router.service
-            systemctl restart jinku-crm-router.socket
-        fi
-    fi
     systemctl is-active -q jinku-crm-password.path || { if changed "jinku-crm-password.path: started"; then systemctl start jinku-crm-password.path; fi; }
-    keep_running jinku-crm-router.service /etc/jinku/crm/router.ini /etc/systemd/system/jinku-crm-router.service $packages/uwsgi-*.list
+    keep_running jinku-crm-router.service /etc/jinku/crm/router.cfg /etc/systemd/system/jinku-crm-router.service $packages/haproxy.list
     [ -n "$check" ] || jinku-crm health >/dev/null || { echo "jinku-crm: not healthy; see: journalctl -u 'jinku-crm*'" >&2; exit 1; }
 }
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What uWSGI serves: Tryton, for the edge only, and a health page that includes the database.
 
-uWSGI's https router has verified the client's certificate against our CA before a request comes here, and names it in HTTPS_DN.
+The router (HAProxy) has verified the client's certificate against our CA before a request comes here, and puts its common name in
+the header X-Jinku-Client, in the place of whatever the client called itself.
 """
 
 import json
@@ -24,8 +25,8 @@ Start = Callable[[str, list[tuple[str, str]]], Any]
 
 logger = logging.getLogger(__name__)
 _database = config.get("jinku", "database")
-_edges = frozenset(f"/CN={name}" for name in config.get("jinku", "edges").split())
-_watchers = _edges | frozenset(f"/CN={name}" for name in config.get("jinku", "watchers").split())
+_edges = frozenset(config.get("jinku", "edges").split())
+_watchers = _edges | frozenset(config.get("jinku", "watchers").split())
 
 
 def _answer(start: Start, status: str, body: dict[str, Any]) -> Iterable[bytes]:
@@ -77,7 +78,7 @@ def health(start: Start) -> Iterable[bytes]:
 
 def application(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
     """Tryton behind the edge: any other holder of a certificate of our CA is refused."""
-    name = environ.get("HTTPS_DN", "")
+    name = environ.get("HTTP_X_JINKU_CLIENT", "")
     if environ.get("PATH_INFO") == "/health" and name in _watchers:
         return health(start)
     if name not in _edges:
