@@ -292,6 +292,19 @@ class TestANetwork:
 
 
 @pytest.mark.usefixtures("host")
+class TestNamespaces:
+    def test_can_be_removed_after_somebody_has_made_one_by_hand(self):
+        """The first `ip netns add` of a machine mounts the folder upon itself; over our mounts, that would hide them for good."""
+        assert links.mounted()
+        before = sorted(path.name for path in links.NETNS.iterdir())
+        subprocess.run(["ip", "netns", "add", f"{names.prefix(ENV)}PROBE.x"], check=True)
+        asyncio.run(links.remove_netns(f"{names.prefix(ENV)}PROBE.x"))
+        seen = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        assert seen.count(str(links.NETNS)) == 1
+        assert sorted(path.name for path in links.NETNS.iterdir()) == before
+
+
+@pytest.mark.usefixtures("host")
 class TestARouter:
     def test_whose_addresses_or_routes_were_changed_by_hand_is_seen_and_mended(self, engine):
         inside = ["ip", "-n", names.router(ENV, "a")]

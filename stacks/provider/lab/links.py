@@ -2,16 +2,21 @@
 """Namespaces, bridges and veth pairs: the cables of the lab. Idempotent, so a half-made network is mended by doing it again."""
 
 import contextlib
+import fcntl
 import hashlib
 import ipaddress
 import json
-from collections.abc import Sequence
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .process import LabError, in_netns, ip, run
 
 NETNS = Path("/run/netns")
+#: Says that the folder's mount upon itself is ours to take away.
+OWN_MOUNT = Path("/run/jinku-netns")
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,54 @@ class Port:
 async def ensure_netns(name: str, sysctl: Sequence[str] = ()) -> None:
     """Make a network namespace with `lo` up, and set kernel parameters (`key=value`) in it."""
     if not alive(name):
-        NETNS.mkdir(exist_ok=True)
-        (NETNS / name).unlink(missing_ok=True)
-        (NETNS / name).touch(0o444)
-        # not `ip netns add`: that leaves a mount of the folder itself on the machine
+        _place(name)
         await run("unshare", f"--net={NETNS / name}", "true")
     await ip(name, ["link set lo up"])
     if sysctl:
         await in_netns(name, "sysctl", "--quiet", "--write", *sysctl)
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """The providers of several sites take turns at the folder of namespaces. Nothing inside waits for the event loop."""
+    descriptor = os.open("/run", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _place(name: str) -> None:
+    """Make the empty file that becomes a namespace.
+
+    Its folder is first mounted upon itself, as `ip netns add` does: done later, by somebody else, that would cover our mounts,
+    and none of them could be removed.
+    """
+    with _turn():
+        NETNS.mkdir(exist_ok=True)
+        if not mounted() and not any(NETNS.iterdir()):  # else it would cover what is there
+            for words in (("--bind", str(NETNS), str(NETNS)), ("--make-shared", str(NETNS))):
+                subprocess.run(["mount", *words], check=True)
+            OWN_MOUNT.touch()
+        (NETNS / name).unlink(missing_ok=True)
+        (NETNS / name).touch(0o444)
+
+
+def _tidy() -> None:
+    """Take the folder and its mount away after the last namespace, if the mount is ours."""
+    with _turn():
+        if OWN_MOUNT.exists() and not any(NETNS.iterdir()):
+            subprocess.run(["umount", str(NETNS)], check=True)
+            OWN_MOUNT.unlink()
+        if not mounted():
+            with contextlib.suppress(OSError):
+                NETNS.rmdir()  # only when it is empty
+
+
+def mounted() -> bool:
+    """True if the folder is a mount point; of a mount upon itself `ismount` knows nothing."""
+    return any(line.split()[4] == str(NETNS) for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 
 def alive(name: str) -> bool:
@@ -58,8 +103,7 @@ async def remove_netns(name: str) -> None:
         await run("ip", "netns", "del", name)
     else:
         (NETNS / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        NETNS.rmdir()  # only when it is empty
+    _tidy()
 
 
 async def links(netns: str | None) -> dict[str, dict[str, object]]:
