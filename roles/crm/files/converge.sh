@@ -87,7 +87,18 @@ run_the_services() {
         $packages/{tryton,uwsgi}-*.list
     systemctl is-active -q jinku-crm-password.path || { if changed "jinku-crm-password.path: started"; then systemctl start jinku-crm-password.path; fi; }
     keep_running jinku-crm-router.service /etc/jinku/crm/router.cfg /etc/systemd/system/jinku-crm-router.service $packages/haproxy.list
-    [ -n "$check" ] || jinku-crm health >/dev/null || { echo "jinku-crm: not healthy; see: journalctl -u 'jinku-crm*'" >&2; exit 1; }
+    [ -n "$check" ] || healthy
+}
+
+healthy() { # uWSGI says that it is ready before its workers have loaded the modules
+    local until=$((SECONDS + 120))
+    until jinku-crm health >/dev/null 2>&1; do
+        if [ "$SECONDS" -ge "$until" ]; then
+            echo "jinku-crm: not healthy for 120 s; see: journalctl -u 'jinku-crm*'" >&2
+            exit 1
+        fi
+        sleep 1
+    done
 }
 
 say_whether_a_first_login_is_due() {
