@@ -22,7 +22,15 @@ from filelock import FileLock
 
 from jinku.places import Places
 
-__all__ = ["Authority", "PkiError", "certifies", "ensure_operators", "ensure_root", "remaining_days"]
+__all__ = [
+    "Authority",
+    "PkiError",
+    "certifies",
+    "ensure_operators",
+    "ensure_root",
+    "remaining_days",
+    "write_key_file",
+]
 
 _CLOCK_SKEW = dt.timedelta(minutes=5)
 _USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -32,7 +40,7 @@ class PkiError(Exception):
     """An authority is incomplete, or its key is kept elsewhere."""
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def write_key_file(path: Path, data: bytes, mode: int) -> None:
     """Write `path` whole or not at all; the mode holds from the first byte on."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -118,7 +126,7 @@ class Authority:
             if self.certificate_path.exists():
                 return self
             if not self.key_path.exists():
-                _write(self.key_path, _key_pem(ec.generate_private_key(ec.SECP384R1())), 0o600)
+                write_key_file(self.key_path, _key_pem(ec.generate_private_key(ec.SECP384R1())), 0o600)
             key = self._key()
             builder = self._builder(_names(common_name), key.public_key(), dt.timedelta(days=365 * years))
             builder = builder.issuer_name(_names(common_name))
@@ -128,7 +136,7 @@ class Authority:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
             )
             certificate = builder.sign(key, hashes.SHA384())
-            _write(self.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+            write_key_file(self.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         return self
 
     @staticmethod

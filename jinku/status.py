@@ -4,7 +4,7 @@
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from jinku.model import Node, Topology
 from jinku.model.topology import HOSTS, SERVICES, Service
@@ -12,18 +12,23 @@ from jinku.places import Places
 
 SCHEMA = "jinku/status/1"
 TIMEOUT_SECONDS = 15
+SHUT = "shut"
 _CONNECT_SECONDS = 5
 
-# One round trip: the manager's state, the failed units, and the listening sockets with their ports.
+# One round trip: the manager's state, the failed units, the listening sockets with their ports, the volumes.
 _LOOK = (
     "systemctl is-system-running; echo ---; systemctl list-units --failed --plain --no-legend; echo ---; "
-    "ss -Hlntu | awk '{print $1, $5}'; echo ---; systemctl show --property=UserspaceTimestamp --value"
+    "ss -Hlntu | awk '{print $1, $5}'; echo ---; systemctl show --property=UserspaceTimestamp --value; echo ---; "
+    "sudo -n /usr/local/sbin/jinku-volumes state 2>/dev/null"
 )
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """The truth about one node. ``services``: name -> whether its port is listened on; ``system``: systemd's word for it."""
+    """The truth about one node. ``services``: name -> whether its port is listened on; ``system``: systemd's word for it.
+
+    ``volumes``: name -> how it is (``shut``, ``in the clear``, or who keeps the key that opened it).
+    """
 
     name: str
     site: str
@@ -35,11 +40,13 @@ class NodeStatus:
     services: dict[str, bool]
     up_since: str
     error: str
+    volumes: dict[str, str] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
-        """Reachable, fully booted, no failed unit, and every declared service listens."""
-        return self.reachable and self.system == "running" and all(self.services.values())
+        """Reachable, fully booted, no failed unit, every declared service listens, and no volume is shut."""
+        open_ = SHUT not in self.volumes.values()
+        return self.reachable and self.system == "running" and open_ and all(self.services.values())
 
     @property
     def state(self) -> str:
@@ -48,6 +55,8 @@ class NodeStatus:
             return self.error
         if self.system != "running":
             return self.system
+        if shut := [name for name, how in self.volumes.items() if how == SHUT]:
+            return f"volume shut: {', '.join(shut)}"
         return "ok" if self.healthy else "service down"
 
     def as_json(self) -> dict[str, object]:
@@ -64,7 +73,8 @@ def services_of(topology: Topology, node: Node) -> list[Service]:
 
 def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     """Make sense of what :data:`_LOOK` printed on a node."""
-    system, failed, sockets, since = (part.strip() for part in (output + "\n---\n---\n---\n").split("---\n")[:4])
+    parts = [part.strip() for part in (output + "\n---" * 4 + "\n").split("---\n")]
+    system, failed, sockets, since, volumes = parts[:5]
     listening = set()
     for line in sockets.splitlines():
         protocol, _, address = line.partition(" ")
@@ -75,7 +85,21 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
         service.name: (service.protocol, str(service.port)) in listening for service in services_of(topology, node)
     }
     units = tuple(line.split()[0] for line in failed.splitlines() if line.strip())
-    return NodeStatus(node.name, node.site, node.zone, node.tiers, True, system, units, services, since, "")
+    names = {volume.name for volume in node.volumes}
+    how = {name: word for name, word in _volumes(volumes).items() if name in names}
+    return NodeStatus(node.name, node.site, node.zone, node.tiers, True, system, units, services, since, "", how)
+
+
+def _volumes(output: str) -> dict[str, str]:
+    """What jinku-volumes said of each volume, in a few words; nothing where it is not there or could not be asked."""
+    try:
+        told = json.loads(output or "[]")
+    except ValueError:
+        return {}
+    return {
+        one["name"]: "in the clear" if "key" not in one else f"encrypted, key: {one['key']}" if one["open"] else SHUT
+        for one in told
+    }
 
 
 def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:

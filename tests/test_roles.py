@@ -26,7 +26,7 @@ GIVEN = {
     "dict", "loop", "joiner", "cycler", "lipsum", "undef",
 }  # fmt: skip
 PREFIXES = ("ansible.builtin.",)
-OWN_ACTIONS = {"tree", "packages", "part", "operators", "vault"}
+OWN_ACTIONS = {"tree", "packages", "part", "operators", "vault", "volumes"}
 KEYWORDS = {
     "name", "when", "register", "notify", "become", "become_user", "vars", "loop", "loop_control", "changed_when", "failed_when",
     "check_mode", "diff", "delegate_to", "run_once", "no_log", "environment", "tags", "retries", "delay", "until", "args", "block",

@@ -110,6 +110,19 @@ def test_status_believes_sockets_and_not_units(topology):
     assert failed.state == "degraded"
 
 
+def test_status_says_how_each_volume_is(topology):
+    node = topology.node("db1")
+    output = "running\n---\n---\ntcp 0.0.0.0:22\ntcp 0.0.0.0:5432\n---\nTue 2026-11-24 02:00:00 UTC\n---\n"
+    told = '[{"name": "db1-data", "key": "vault:transit", "open": %s}]'
+    seen = status.parse(topology, node, output + told % "true")
+    assert seen.volumes == {"db1-data": "encrypted, key: vault:transit"}
+    assert seen.healthy
+    assert status.parse(topology, node, output + told % "false").state == "volume shut: db1-data"
+    clear = status.parse(topology, node, output + '[{"name": "db1-data", "open": false}]')
+    assert clear.volumes == {"db1-data": "in the clear"}
+    assert status.parse(topology, node, output + "sudo: a password is required").volumes == {}
+
+
 def test_a_node_that_no_up_has_seen_is_told_from_the_others(places, topology):
     ssh_access.write(topology, places, {})
     assert ssh_access.unknown(topology, places) == []

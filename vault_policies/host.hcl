@@ -6,3 +6,7 @@ path "pki_int/issue/host-<host>" { capabilities = ["update"] }
 
 # It renews its identity, with which it logs in here, before the year is over; the key stays on the machine.
 path "pki_identity/sign/host-<host>" { capabilities = ["update"] }
+
+# It wraps and unwraps the keys of its own volumes at boot; the wrapping key itself nobody sees.
+path "volumes/encrypt/host-<host>" { capabilities = ["update"] }
+path "volumes/decrypt/host-<host>" { capabilities = ["update"] }

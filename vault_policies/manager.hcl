@@ -19,6 +19,8 @@ path "sys/mounts/pki_identity" { capabilities = ["create", "update"] }
 path "sys/mounts/pki_identity/tune" { capabilities = ["update"] }
 path "sys/mounts/database" { capabilities = ["create", "update"] }
 path "sys/mounts/database/tune" { capabilities = ["update"] }
+path "sys/mounts/volumes" { capabilities = ["create", "update"] }
+path "sys/mounts/volumes/tune" { capabilities = ["update"] }
 path "sys/auth" { capabilities = ["read"] }
 path "sys/auth/hosts" { capabilities = ["create", "update", "sudo"] }
 path "sys/auth/hosts/tune" { capabilities = ["update", "sudo"] }
@@ -62,6 +64,9 @@ path "database/static-roles/crm" { capabilities = ["create", "read", "update"] }
 
 # Rotate the CRM's password now, without seeing it (`jinku rotate`).
 path "database/rotate-role/crm" { capabilities = ["create", "update"] }
+
+# A wrapping key for each machine's volumes: made inside; it can be neither used, shown nor deleted from here.
+path "volumes/keys/+" { capabilities = ["create", "read", "update"] }
 
 # Ask what a policy allows, by a token that can be used from nowhere.
 path "auth/token/create/expect" { capabilities = ["update"] }

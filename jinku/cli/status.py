@@ -28,12 +28,13 @@ def command(env: Selection, as_json: bool) -> None:
                 node.tiers,
                 node.state,
                 [f"{name}{'' if up else ' DOWN'}" for name, up in node.services.items()],
+                [f"{name}: {how}" for name, how in node.volumes.items()],
                 node.failed_units,
                 node.up_since,
             )
             for node in nodes
         ]
-        print_table(("site", "node", "tiers", "state", "services", "failed units", "up since"), rows)
+        print_table(("site", "node", "tiers", "state", "services", "volumes", "failed units", "up since"), rows)
     bad = [node.name for node in nodes if not node.healthy]
     if bad:
         raise Failure(f"not healthy: {', '.join(bad)}")

@@ -37,6 +37,7 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
         return settings.changes  # a dry run on an empty vault: what follows cannot be compared yet
     for machine in fleet.machines:
         _machine(machine, identity, settings)
+    _volumes(fleet, settings)
     known = {f"host-{machine.name}" for machine in fleet.machines}
     for path in ("auth/hosts/certs", "auth/approle/role", "pki_int/roles", "pki_identity/roles"):
         settings.drop_others(path, "host-", known)
@@ -144,6 +145,19 @@ def _machine(machine: Machine, identity: str, settings: Settings) -> None:
             "token_period": 0,
         },
     )
+
+
+def _volumes(fleet: Fleet, settings: Settings) -> None:
+    """A key for each machine, made inside and never shown, that wraps the keys of its volumes.
+
+    The key of a machine that has left stays: without it nothing opens a volume that may still be somewhere.
+    """
+    if not settings.mount("mounts", "volumes", "transit", _DAY):
+        return
+    # derived: what is wrapped for one volume cannot be unwrapped as another's
+    wanted = {"type": "aes256-gcm96", "derived": True, "exportable": False, "allow_plaintext_backup": False}
+    for machine in fleet.machines:
+        settings.keep(f"volumes/keys/host-{machine.name}", wanted)
 
 
 _RULE_FOR_PASSWORDS = """length = 40

@@ -19,14 +19,27 @@ while read -r file mount; do
 	[ -n "$file" ] || continue
 	number=$((number + 1))
 	mkdir -p "$folder/volumes/$number" "$folder/merged$mount"
-	e2fsck -p "$file" > /dev/null || [ $? -le 2 ]
-	mount -o loop "$file" "$folder/volumes/$number"
 	set -- "$@" "--bind=$folder/volumes/$number:$mount"
 done <<END
 $VOLUMES
 END
 
+# A machine that reboots has forgotten the keys of its volumes; so they are mounted anew for each boot.
+attach_volumes() {
+	number=0
+	while read -r file mount; do
+		[ -n "$file" ] || continue
+		number=$((number + 1))
+		if mountpoint -q "$folder/volumes/$number"; then umount "$folder/volumes/$number"; fi
+		e2fsck -p "$file" > /dev/null || [ $? -le 2 ]
+		mount -o loop "$file" "$folder/volumes/$number"
+	done <<-END
+	$VOLUMES
+	END
+}
+
 while :; do
+	attach_volumes
 	for root in $HIERARCHIES; do
 		# What a dead guest left would kill the units of the next one.
 		if [ -d "$root/$NAME/guest" ]; then find "$root/$NAME/guest" -depth -type d -exec rmdir {} +; fi
