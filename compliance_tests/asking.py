@@ -18,6 +18,15 @@ PUT_ACCOUNTS_BACK = (
     f"cd /etc && rm -f {_ACCOUNTS} && tar -xpf /run/sabotage.accounts.tar && rm /run/sabotage.accounts.tar"
 )
 
+#: Asks PostgreSQL as its administrator. The program itself, not Debian's Perl around it, which takes longer than the answer.
+PSQL = 'setpriv --reuid postgres --regid postgres --init-groups -- "$(ls -d /usr/lib/postgresql/*/bin)"/psql -XAtq'
+
+
+def as_user(name: str) -> str:
+    """What goes before a shell command to run it as an account, with its groups; no session is opened, so none is recorded."""
+    return f"setpriv --reuid {name} --regid $(id -g {name}) --init-groups --"
+
+
 ASKED = Path(__file__).with_name("asked")
 
 
@@ -26,17 +35,20 @@ def _script(name: str) -> str:
     return (ASKED / name).read_text(encoding="utf-8")
 
 
-def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str = "") -> str:
+def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str = "", after: str = "") -> str:
     """Run a script of compliance_tests/asked on ``host`` (from its standard input; as root or ``user``): what it printed.
+
+    ``after``: a shell command that follows it in any case, within the same question, so that nothing comes between.
 
     :raises RuntimeError: the script itself failed, so that nothing can be said.
     """
     words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in arguments)
-    runner = f"runuser -u {user} -g {user} -G jinku-tls -- " if user else ""
+    runner = f"setpriv --reuid {user} --regid {user} --groups jinku-tls -- " if user else ""
     # Without site packages Python starts in half the time; only what asks the database needs them.
     python = "python3" if "psycopg2" in _script(script) else "python3 -IS"
+    then = f"; said=$?; {after}; exit $said" if after else ""
     result = host.run(
-        f": compliance_tests/asked/{script}; {runner}{python} - {words}", given=_script(script), timeout=timeout
+        f": compliance_tests/asked/{script}; {runner}{python} - {words}{then}", given=_script(script), timeout=timeout
     )
     if result.rc != 0:
         raise RuntimeError(f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}")
@@ -80,9 +92,14 @@ def met_server(said: str) -> bool:
     return 0 < sent <= said.count("remote software version")
 
 
-def pam_tries(host: Host, service: str, user: str, passwords: Sequence[str]) -> list[tuple[int, str]]:
-    """Try ``passwords`` one after the other through PAM; each answer is PAM's code (0: let in) and what it said."""
-    lines = ask(host, "pam_try.py", service, user, *passwords).splitlines()
+def pam_tries(
+    host: Host, service: str, user: str, passwords: Sequence[str], *, after: str = ""
+) -> list[tuple[int, str]]:
+    """Try ``passwords`` one after the other through PAM; each answer is PAM's code (0: let in) and what it said.
+
+    ``after``: a shell command that follows, as in :func:`ask`.
+    """
+    lines = ask(host, "pam_try.py", service, user, *passwords, after=after).splitlines()
     return [(int(line.partition(" ")[0]), line.partition(" ")[2]) for line in lines]
 
 

@@ -2,6 +2,7 @@
 """What a packet filter has loaded and counted, as nft itself tells it."""
 
 import json
+from functools import cache
 
 from jinku.model.firewall import node_ruleset, router_ruleset
 
@@ -20,6 +21,7 @@ def rendered(subject, topology):
     return node_ruleset(topology, topology.node(subject.node))
 
 
+@cache
 def without_counters(listing):
     """Nft's JSON as it is compared: no handles and counts, which change by themselves."""
 

@@ -169,15 +169,14 @@ def test_idle_sessions_end(host, topology):
 @pytest.mark.control("dengbao:8.1.4.1.b", "iso27001:A.8.5")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_guessing_locks_the_account(host):
     """After five wrong passwords PAM says that the account is locked, and no longer listens.
 
     zh: 连续五次口令错误后账户被锁定。
     """
-    try:
-        tries = pam_tries(host, "sshd", "nobody", [f"wrong-{number}" for number in range(TRIES + 1)])
-    finally:
-        host.run("faillock --user nobody --reset; echo unlocked again")
+    wrong = [f"wrong-{number}" for number in range(TRIES + 1)]
+    tries = pam_tries(host, "sshd", "nobody", wrong, after="faillock --user nobody --reset")
     assert all(code != 0 for code, _ in tries), "a wrong password was taken"
     assert "locked" in tries[-1][1], f"still listening after {TRIES} wrong passwords"
 

@@ -2,7 +2,7 @@
 """Which accounts exist, and what each may do."""
 
 import pytest
-from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, pam_tries, ssh_attempt, sshd_setting
+from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, as_user, pam_tries, ssh_attempt, sshd_setting
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -65,6 +65,7 @@ def test_default_accounts_are_locked(host):
 @pytest.mark.control("dengbao:8.1.4.2.b", "iso27001:A.8.2")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_default_passwords_open_nothing(host, fleet, places, subject):
     """A sweep of default passwords opens no account, and root is refused over SSH even with the automation's key.
 
@@ -72,10 +73,8 @@ def test_default_passwords_open_nothing(host, fleet, places, subject):
     """
     names = ["root", *present(host, DEFAULT_NAMES)]
     for name in names:
-        try:
-            tries = pam_tries(host, "login" if name == "root" else "sshd", name, [*DEFAULT_PASSWORDS[:3], name])
-        finally:
-            host.run("faillock --user %s --reset; echo unlocked again", name)
+        service, unlock = "login" if name == "root" else "sshd", f"faillock --user {name} --reset"
+        tries = pam_tries(host, service, name, [*DEFAULT_PASSWORDS[:3], name], after=unlock)
         assert all(code != 0 for code, _ in tries), f"{name} is open with a default password"
     code, _, said = ssh_attempt(fleet, places, subject.node, "root", "PreferredAuthentications=publickey")
     assert code == 255, "root logs in over SSH"
@@ -159,13 +158,14 @@ def test_auditors_and_security_administrators_change_nothing_else(host, topology
         if duty == "system":
             continue
         # sudo -l COMMAND answers whether it would run, and runs nothing.
-        may = host.check_output(f"""while read -r deed; do runuser -u {name} -- sudo -n -l $deed >/dev/null 2>&1 && echo "$deed"; done <<'END'
+        may = host.check_output(f"""{as_user(name)} sh -c '
+while read -r deed; do sudo -n -l $deed >/dev/null 2>&1 && echo "$deed"; done
+sudo -n /usr/bin/id >/dev/null 2>&1 && echo become root
+test -w /var/log/journal && echo change the journal; true' <<'END'
 {FORBIDDEN}
-END
-runuser -u {name} -- sudo -n /usr/bin/id >/dev/null 2>&1 && echo become root
-runuser -u {name} -- test -w /var/log/journal && echo change the journal; true""")
+END""")
         assert may == "", f"{name} ({duty}) may {may.splitlines()[0]}"
-        reads = host.run("runuser -u %s -- journalctl -q -n 1 --no-pager -o cat _SYSTEMD_UNIT=ssh.service", name)
+        reads = host.run(f"{as_user(name)} journalctl -q -n 1 --no-pager -o cat _SYSTEMD_UNIT=ssh.service")
         seen = reads.rc == 0 and reads.stdout.strip() != ""
         assert seen is (duty == "audit"), f"{name} ({duty}) {'reads' if seen else 'does not read'} the journal"
 

@@ -6,7 +6,7 @@ import secrets
 import time
 
 import pytest
-from asking import ask
+from asking import PSQL, as_user, ask
 from crm_client import Crm, CrmError, Door, RefusedError
 
 from jinku.evidence.sabotage import Sabotage
@@ -64,9 +64,10 @@ def database(fleet, topology):
 
 
 def of_the_crm(host, statement):
-    return host.check_output("runuser -u postgres -- psql -XAtq -d crm -c %s", statement).splitlines()
+    return host.check_output(f"{PSQL} -d crm -c %s", statement).splitlines()
 
 
+AS_THE_CRM = as_user("tryton")
 SETTINGS = (
     "password length",
     "password forbidden",
@@ -81,7 +82,7 @@ def setting(host, section, name):
     """A setting as the application reads it with its own program."""
     script = "import json, sys; from trytond.config import config; print(json.dumps({one: config.get(*one.split(), default='') for one in sys.argv[1:]}))"
     wanted = " ".join(f"'{one}'" for one in SETTINGS)
-    told = host.check_output(f'runuser -u tryton -- env TRYTOND_CONFIG={CONF} python3 -c "{script}" {wanted}')
+    told = host.check_output(f'{AS_THE_CRM} env TRYTOND_CONFIG={CONF} python3 -c "{script}" {wanted}')
     return json.loads(told)[f"{section} {name}"]
 
 
@@ -260,7 +261,7 @@ def test_nothing_is_answered_without_a_session(topology, places, subject, observ
         assert not given, f"{method} answers without a session: {text}"
 
 
-PSQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d crm"
+CHANGE = f"{PSQL} -v ON_ERROR_STOP=1 -d crm"
 # What the CRM keeps of the password "changeme"; the dollars are the shell's, too.
 OF_CHANGEME = "$argon2id$v=19$m=102400,t=2,p=8$VKr1XislJMSYM6b0nlOqFQ$0cnXMWdj4PJM4pw9gluvGw".replace("$", "\\$")
 SABOTAGE = (
@@ -281,18 +282,18 @@ SABOTAGE = (
         "a user with a well-known password that is good for ever",
         on="application",
         where="database",
-        breaks=f'{PSQL} -c "insert into res_user (id, login, name, active, menu, password_hash, password_temporary) select max(id) + 1000,'
+        breaks=f'{CHANGE} -c "insert into res_user (id, login, name, active, menu, password_hash, password_temporary) select max(id) + 1000,'
         f" 'sabotage', 'sabotage', true, min(menu), '{OF_CHANGEME}', true from res_user\"",
-        mends=f"{PSQL} -c \"delete from res_user where login = 'sabotage'\"",
+        mends=f"{CHANGE} -c \"delete from res_user where login = 'sabotage'\"",
         kills=("test_no_default_password_is_kept", "test_default_names_and_passwords_open_no_session"),
     ),
     Sabotage(
         "no group has a right any more",
         on="application",
         where="database",
-        breaks=f"{PSQL} -c 'create table sabotage_access as select id from ir_model_access where active'"
+        breaks=f"{CHANGE} -c 'create table sabotage_access as select id from ir_model_access where active'"
         " -c 'update ir_model_access set active = false'",
-        mends=f"{PSQL} -c 'update ir_model_access set active = true where id in (select id from sabotage_access)'"
+        mends=f"{CHANGE} -c 'update ir_model_access set active = true where id in (select id from sabotage_access)'"
         " -c 'drop table sabotage_access'",
         kills=("test_rights_are_given_by_group_and_the_service_is_nobody",),
     ),

@@ -4,7 +4,7 @@
 import secrets
 
 import pytest
-from asking import ask
+from asking import PSQL, ask
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import ALIASES, SERVICES
@@ -15,11 +15,13 @@ CERTIFICATE = "sslrootcert=/etc/jinku/tls/ca.pem sslcert=/etc/jinku/tls/host.pem
 
 def sql(host, statement):
     """Rows of ``statement``, asked as the database's own administrator on its own machine."""
-    return host.check_output("runuser -u postgres -- psql -XAtq -c %s", statement).splitlines()
+    return host.check_output(f"{PSQL} -c %s", statement).splitlines()
 
 
 def shown(host, *names):
-    return {name: sql(host, f"SHOW {name}")[0] for name in names}
+    """Settings in force, by name: one question for all of them."""
+    values = sql(host, "select unnest(array[" + ", ".join(f"current_setting('{name}')" for name in names) + "])")
+    return dict(zip(names, values, strict=True))
 
 
 @pytest.fixture
@@ -66,17 +68,22 @@ def test_every_login_to_the_database_is_proven(host):
 @pytest.mark.control("dengbao:8.1.4.1.a", "dengbao:8.1.4.2.b", "iso27001:A.8.5")
 @pytest.mark.objects("database")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_no_password_and_a_wrong_one_open_nothing(from_the_crm):
     """From the CRM's own host: no password, a wrong one, default ones, and the administrator's name are all refused.
 
     zh: 从 CRM 主机以空口令、错误口令、默认口令及管理员账户登录均被拒绝。
     """
-    for password in ("wrong", "crm", "postgres", "123456"):
-        said = from_the_crm(f"dbname=crm user=crm password={password} sslmode=verify-full {CERTIFICATE}")[0]
+    passwords, users = ("wrong", "crm", "postgres", "123456"), ("postgres", "openbao")
+    answers = from_the_crm(
+        *(f"dbname=crm user=crm password={password} sslmode=verify-full {CERTIFICATE}" for password in passwords),
+        f"dbname=crm user=crm sslmode=verify-full {CERTIFICATE}",
+        *(f"dbname=postgres user={user} password=postgres sslmode=verify-full {CERTIFICATE}" for user in users),
+    )
+    for password, said in zip(passwords, answers[:4], strict=True):
         assert "password authentication failed" in said, f"password {password!r}: {said}"
-    assert from_the_crm(f"dbname=crm user=crm sslmode=verify-full {CERTIFICATE}")[0] != "in", "no password is needed"
-    for user in ("postgres", "openbao"):
-        said = from_the_crm(f"dbname=postgres user={user} password=postgres sslmode=verify-full {CERTIFICATE}")[0]
+    assert answers[4] != "in", "no password is needed"
+    for user, said in zip(users, answers[5:], strict=True):
         assert "no pg_hba.conf entry" in said or "certificate authentication failed" in said, f"{user}: {said}"
 
 
@@ -109,6 +116,7 @@ def test_the_database_speaks_tls_only(host):
 )
 @pytest.mark.objects("database")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_a_login_in_clear_or_without_certificate_is_refused(from_the_crm):
     """Without TLS, with an old TLS, or without a certificate of our CA no password is even asked for.
 
@@ -159,25 +167,31 @@ def test_roles_of_the_database_have_the_least_privilege(host):
 @pytest.mark.control("dengbao:8.1.4.2.d", "dengbao:8.1.4.2.e", "dengbao:8.1.4.2.f", "iso27001:A.8.2", "iso27001:A.8.3")
 @pytest.mark.objects("database")
 @pytest.mark.behaviour
+@pytest.mark.ahead
 def test_the_crm_role_cannot_step_beyond_its_data(host):
     """Tried as the CRM's role: no new role, no secret of others, no file, no program, no setting, no other database.
 
     zh: 以 CRM 角色实际尝试：不能建角色、读口令、读写文件、执行程序、改设置、建库。
     """
-    for statement in (
+    statements = (
         "CREATE ROLE sabotage",
         "SELECT rolpassword FROM pg_authid",
         "COPY (SELECT 1) TO PROGRAM 'true'",
         "SELECT pg_read_file('/etc/hostname')",
         "ALTER SYSTEM SET log_statement = 'none'",
         "CREATE DATABASE sabotage",
-    ):
-        tried = host.run(
-            "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d crm -c 'SET SESSION AUTHORIZATION crm' -c %s",
-            statement,
-        )
-        refused = "permission denied" in tried.stderr or "must be superuser" in tried.stderr
-        assert refused, f"{statement}: {tried.stdout.strip() or tried.stderr.strip() or 'done'}"
+    )
+    # All in one session, each announced on standard error, where its refusal follows; the first that is done ends it.
+    script = "SET SESSION AUTHORIZATION crm;\n" + "".join(
+        f"\\warn statement {number}\n{each};\n\\if :ERROR\n\\else\n\\quit\n\\endif\n"
+        for number, each in enumerate(statements)
+    )
+    answers = host.run(f"{PSQL} -d crm", given=script).stderr.split("statement ")[1:]
+    assert answers, "the statements could not be tried"
+    for statement, said in zip(statements, answers, strict=False):
+        refused = "permission denied" in said or "must be superuser" in said
+        assert refused, f"{statement}: {said.partition(chr(10))[2].strip() or 'done'}"
+    assert len(answers) == len(statements), f"only {len(answers)} of {len(statements)} statements were tried"
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.b", "iso27001:A.8.15")
@@ -217,7 +231,7 @@ def test_a_change_in_the_database_is_on_record_at_the_log_tier(host, fleet, topo
 
     zh: 执行一次结构变更（随即回滚），可在日志层查到时间、主机、用户、事件类型与语句。
     """
-    host.run(f"runuser -u postgres -- psql -XAtq -d postgres -c 'BEGIN; CREATE TABLE audit_{TOKEN} (); ROLLBACK'")
+    host.run(f"{PSQL} -d postgres -c 'BEGIN; CREATE TABLE audit_{TOKEN} (); ROLLBACK'")
     line = arrived(fleet, topology, subject.node, f"audit_{TOKEN}")
     assert line, "the change is not on record at the log tier"
     assert "AUDIT: SESSION" in line

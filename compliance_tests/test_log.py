@@ -5,7 +5,7 @@ import re
 import secrets
 
 import pytest
-from asking import ask
+from asking import as_user, ask
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
@@ -113,8 +113,8 @@ def test_only_the_audit_duty_reads_the_lines(host, topology):
     for operator in topology.env.operators:
         if operator.state != "present":
             continue
-        reads = host.run(f"runuser -u {operator.name} -- find {FOLDER} -name '*.log' -readable -print -quit")
-        writes = host.run(f"runuser -u {operator.name} -- find {FOLDER} -writable -print -quit")
+        reads = host.run(f"{as_user(operator.name)} find {FOLDER} -name '*.log' -readable -print -quit")
+        writes = host.run(f"{as_user(operator.name)} find {FOLDER} -writable -print -quit")
         assert bool(reads.stdout.strip()) == (operator.duty == "audit"), (
             f"{operator.name} ({operator.duty}): reads {reads.stdout!r}"
         )

@@ -7,7 +7,8 @@ under test must have counted every refused packet. In a site's router likewise.
 """
 
 import json
-from ipaddress import ip_address
+from functools import cache
+from ipaddress import ip_address as _parsed
 
 import pytest
 from asking import ask, tcp_probe
@@ -19,6 +20,7 @@ from sabotage.network import SABOTAGE
 from jinku.evidence.fleet import CONTROLLER
 from jinku.model.topology import INTERNET
 
+ip_address = cache(_parsed)  # a few addresses, asked for thousands of times
 __all__ = ["SABOTAGE"]  # what breaks these tests, found here by its runner
 
 

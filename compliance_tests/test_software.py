@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Only what is needed is installed and runs, and it is what it was."""
 
+from functools import cache
+
 import pytest
 import yaml
 
@@ -39,6 +41,15 @@ FORBIDDEN_PACKAGES = (
 FORBIDDEN_COMMANDS = ("cc", "gcc", "make", "telnet", "ftp", "rsh", "nc", "ncat", "nmap", "tcpdump", "gdb", "strace")
 
 
+@cache
+def packages_by_tier():
+    """What each role installs; read once a session."""
+    return {
+        path.parent.parent.name: set(next(iter(yaml.safe_load(path.read_text(encoding="utf-8")).values())))
+        for path in CHECKOUT.glob("roles/*/vars/packages.yml")
+    }
+
+
 @pytest.mark.control("dengbao:8.1.4.4.a", "iso27001:A.8.19")
 @pytest.mark.objects("host")
 @pytest.mark.setting
@@ -53,10 +64,7 @@ def test_only_what_the_tier_needs_is_installed(host, subject, topology):
     there = sorted(installed & set(FORBIDDEN_PACKAGES))
     assert not there, f"installed: {', '.join(there)}"
     own = set(topology.node(subject.node).tiers)
-    lists = {
-        path.parent.parent.name: set(next(iter(yaml.safe_load(path.read_text(encoding="utf-8")).values())))
-        for path in CHECKOUT.glob("roles/*/vars/packages.yml")
-    }
+    lists = packages_by_tier()
     mine = set().union(*(lists[tier] for tier in own if tier in lists))
     for tier, packages in lists.items():
         # A package that several tiers and every host share (openssl, rsyslog) is nobody's in particular.

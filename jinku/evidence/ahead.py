@@ -27,16 +27,20 @@ class Ahead:
         except (OSError, ValueError):
             self._known = {}
 
-    def start(self, fleet: Fleet, tests: Iterable[str], nodes: Iterable[str]) -> None:
-        """Ask what ``tests`` asked last time, of those ``nodes``, without waiting."""
+    def start(self, fleet: Fleet, tests: Iterable[str] | None, nodes: Iterable[str]) -> None:
+        """Ask what ``tests`` asked last time, of those ``nodes``, without waiting. ``None``: every test that is known."""
         known = set(nodes)
         questions: dict[str, dict[Question, None]] = defaultdict(dict)
-        for test in tests:
+        for test in self._known if tests is None else tests:
             for where, command, given in self._known.get(test, []):
                 if where in known:
                     questions[where][command, given] = None
         for where, asked in questions.items():
             fleet.channel(where).prefetch(tuple(asked))
+
+    def forget_all_but(self, tests: Iterable[str]) -> None:
+        """Tests that are there no more are not asked for any longer."""
+        self._known = {test: self._known[test] for test in tests if test in self._known}
 
     def learn(self, fleet: Fleet, test: str, observations: Iterable[Observation]) -> None:
         """Remember what ``test`` asked."""

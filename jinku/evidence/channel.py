@@ -102,7 +102,7 @@ class Channel:
     Opening begins at once and in the background; the first command waits for it.
     """
 
-    def __init__(self, name: str, argv: Sequence[str], open_seconds: float = CONNECT_SECONDS + 3) -> None:
+    def __init__(self, name: str, argv: Sequence[str], open_seconds: float = CONNECT_SECONDS + 10) -> None:
         self.name = name
         self._asked: dict[tuple[str, str | None], Future[Answer]] = {}
         self._waiting: dict[int, tuple[str, Future[Answer]]] = {}
@@ -205,7 +205,7 @@ class Channel:
             with self._lock:
                 self._in.write(line + "\n")
                 self._in.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # broken, or closed by the end of the session
             raise Unreachable(f"{self.name}: the channel broke: {error}") from error
         return future
 

@@ -113,6 +113,21 @@ class Check:
 
     # -- collection ----------------------------------------------------------------------------------------------
 
+    def pytest_sessionstart(self) -> None:
+        """Of a whole check: let the hosts answer what was asked last time while pytest still reads the tests."""
+        if not self._whole():
+            return
+        only = self.config.getoption("--node")
+        chosen = [node.name for node in self.topology.nodes if not only or node.name in only]
+        self.fleet.open(chosen)
+        self.ahead.start(self.fleet, None, chosen if only else {*chosen, CONTROLLER})
+
+    def _whole(self) -> bool:
+        """Whether every test of a check is run, of all nodes or of some."""
+        option = self.config.option
+        some = option.keyword or option.collectonly or any("::" in argument for argument in self.config.args)
+        return option.evidence is not None and not some
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a control test once for each object of its class."""
         control = metafunc.definition.get_closest_marker("control")
@@ -162,7 +177,10 @@ class Check:
             if thing and ahead and thing.node in nodes and (ahead, thing.id) not in asked:
                 asked.add((ahead, thing.id))
                 self.fleet.channel(thing.node).prefetch([(command, None) for command in ahead(thing, self.topology)])
-        self.ahead.start(self.fleet, [item.nodeid for item in session.items if asks_only(item)], {*nodes, CONTROLLER})
+        asking = [item.nodeid for item in session.items if asks_only(item)]
+        if self._whole() and not self.config.getoption("--node"):
+            self.ahead.forget_all_but(asking)
+        self.ahead.start(self.fleet, asking, {*nodes, CONTROLLER})
 
     # -- running -------------------------------------------------------------------------------------------------
 

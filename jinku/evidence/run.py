@@ -35,9 +35,8 @@ def pytest_arguments(document: Path, nodes: Sequence[str] = ()) -> list[str]:
         *(f"--ignore={TESTS / folder}" for folder in NOT_CHECKED),
         "-q",
         "--no-header",
-        "--tb=no",
-        "-p",
-        "no:cacheprovider",
+        "--tb=native",  # the cheapest: pytest makes a traceback even for what nobody prints
+        *("-p", "no:cacheprovider", "-p", "no:logging", "-p", "no:doctest", "-p", "no:junitxml"),
         f"--rootdir={CHECKOUT}",
         "--evidence",
         str(document.resolve()),
