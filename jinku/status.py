@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from jinku.model import Node, Topology
-from jinku.model.topology import HOSTS, SERVICES, Service
+from jinku.model.topology import HOSTS, SERVICES, VAULT, Service
 from jinku.places import Places
 
 SCHEMA = "jinku/status/1"
@@ -21,13 +21,16 @@ _LOOK = (
     "ss -Hlntu | awk '{print $1, $5}'; echo ---; systemctl show --property=UserspaceTimestamp --value; echo ---; "
     "sudo -n /usr/local/sbin/jinku-volumes state 2>/dev/null"
 )
+# On a vault's host: the server itself says whether it is sealed. Only its word is wanted, so nobody's name is verified.
+_SEAL = "; echo ---; BAO_ADDR=https://$(hostname --fqdn):{port} bao status -tls-skip-verify -format=json"
 
 
 @dataclass(frozen=True)
 class NodeStatus:
     """The truth about one node. ``services``: name -> whether its port is listened on; ``system``: systemd's word for it.
 
-    ``volumes``: name -> how it is (``shut``, ``in the clear``, or who keeps the key that opened it).
+    ``volumes``: name -> how it is (``shut``, ``in the clear``, or who keeps the key that opened it). ``sealed``: whether its
+    vault is, None where there is none or it does not answer.
     """
 
     name: str
@@ -41,11 +44,12 @@ class NodeStatus:
     up_since: str
     error: str
     volumes: dict[str, str] = field(default_factory=dict)
+    sealed: bool | None = None
 
     @property
     def healthy(self) -> bool:
-        """Reachable, fully booted, no failed unit, every declared service listens, and no volume is shut."""
-        open_ = SHUT not in self.volumes.values()
+        """Reachable, fully booted, no failed unit, every declared service listens, no volume is shut, its vault is open."""
+        open_ = SHUT not in self.volumes.values() and (self.sealed is False or "vault" not in self.tiers)
         return self.reachable and self.system == "running" and open_ and all(self.services.values())
 
     @property
@@ -55,6 +59,8 @@ class NodeStatus:
             return self.error
         if self.system != "running":
             return self.system
+        if self.sealed:
+            return "vault is sealed; `jinku unseal`"
         if shut := [name for name, how in self.volumes.items() if how == SHUT]:
             return f"volume shut: {', '.join(shut)}"
         return "ok" if self.healthy else "service down"
@@ -73,8 +79,8 @@ def services_of(topology: Topology, node: Node) -> list[Service]:
 
 def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     """Make sense of what :data:`_LOOK` printed on a node."""
-    parts = [part.strip() for part in (output + "\n---" * 4 + "\n").split("---\n")]
-    system, failed, sockets, since, volumes = parts[:5]
+    parts = [part.strip() for part in (output + "\n---" * 5 + "\n").split("---\n")]
+    system, failed, sockets, since, volumes, seal = parts[:6]
     listening = set()
     for line in sockets.splitlines():
         protocol, _, address = line.partition(" ")
@@ -87,7 +93,9 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     units = tuple(line.split()[0] for line in failed.splitlines() if line.strip())
     names = {volume.name for volume in node.volumes}
     how = {name: word for name, word in _volumes(volumes).items() if name in names}
-    return NodeStatus(node.name, node.site, node.zone, node.tiers, True, system, units, services, since, "", how)
+    return NodeStatus(
+        node.name, node.site, node.zone, node.tiers, True, system, units, services, since, "", how, _sealed(seal)
+    )
 
 
 def _volumes(output: str) -> dict[str, str]:
@@ -102,6 +110,19 @@ def _volumes(output: str) -> dict[str, str]:
     }
 
 
+def _sealed(told: str) -> bool | None:
+    """What `bao status -format=json` told; None if it told nothing."""
+    try:
+        return bool(json.loads(told)["sealed"])
+    except (ValueError, KeyError):
+        return None
+
+
+def look_at(node: Node) -> str:
+    """The shell command that asks a node."""
+    return _LOOK + (_SEAL.format(port=VAULT.port) if "vault" in node.tiers else "")
+
+
 def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:
     command = [
         "ssh",
@@ -113,7 +134,7 @@ def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:
         "BatchMode=yes",
         node.name,
         "--",
-        _LOOK,
+        look_at(node),
     ]
     try:
         done = subprocess.run(

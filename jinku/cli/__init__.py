@@ -27,6 +27,7 @@ VERBS = (
     "nodes",
     "flows",
     "ssh",
+    "unseal",
     "check",
     "report",
     "destroy",

@@ -79,7 +79,9 @@ class Door:
                 if found["initialized"] and not found["sealed"] and not found["standby"]:
                     return found
                 state = (
-                    "sealed; the operators unseal it (bao operator unseal)" if found["sealed"] else "without a leader"
+                    "sealed; the operators open it, each with a share (`jinku unseal`)"
+                    if found["sealed"]
+                    else "without a leader"
                 )
             except VaultError as error:
                 state = str(error)

@@ -45,7 +45,7 @@ class Fleet:
     """All machines of an environment and how its vault is reached.
 
     `vault_name` is the name that the vault's certificate carries, `port` its TCP port; `state` is the
-    environment's state folder; `pgp_keys` the operators' OpenPGP keys (base64), if any.
+    environment's state folder; `pgp_keys` the operators' OpenPGP keys (base64), if any, and `pgp_names` whose they are.
     """
 
     environment: str
@@ -56,6 +56,7 @@ class Fleet:
     database_name: str
     database_port: int
     pgp_keys: tuple[str, ...] = ()
+    pgp_names: tuple[str, ...] = ()
 
     @classmethod
     def of_variables(cls, variables: Mapping[str, Any]) -> "Fleet":
@@ -72,6 +73,7 @@ class Fleet:
             )
             for host in variables["jinku_hosts"]
         )
+        holders = [person for person in variables.get("jinku_operators", ()) if person.get("pgp")]
         return cls(
             environment=str(env["name"]),
             state=Path(str(variables["jinku_state"])),
@@ -80,7 +82,8 @@ class Fleet:
             port=int(services["vault"]["port"]),
             database_name=str(names.get("postgres", "")),
             database_port=int(services.get("postgres", {}).get("port", 0)),
-            pgp_keys=tuple(str(person["pgp"]) for person in variables.get("jinku_operators", ()) if person.get("pgp")),
+            pgp_keys=tuple(str(person["pgp"]) for person in holders),
+            pgp_names=tuple(str(person["name"]) for person in holders),
         )
 
     @classmethod

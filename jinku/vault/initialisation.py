@@ -5,6 +5,7 @@ A run that is killed midway is finished by the next: the root token stays in a 0
 operators' own way in has been tried, and is then revoked and removed.
 """
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from jinku.vault.door import Door, VaultError, manager
 from jinku.vault.fleet import Fleet
 from jinku.vault.policies import DUTIES, policy_text
 from jinku.vault.settings import Settings
+from jinku.vault.shares import share_file
 
 __all__ = ["NOWHERE", "initialise"]
 
@@ -80,12 +82,26 @@ def _initialise(fleet: Fleet, door: Door, folder: Path) -> None:
     shares = answer.get("recovery_keys_base64") or answer["keys_base64"]
     kept = {"schema": "jinku/recovery/1", "sort": prefix, "threshold": split["threshold"], "shares": shares}
     kept["encrypted"] = "pgp_keys" in split
+    kept["holders"] = list(fleet.pgp_names) if kept["encrypted"] else []
     # The shares first: with them a lost root token is made anew, without them nothing is.
     _keep(folder / "recovery.json", json.dumps(kept, indent=1) + "\n")
     _keep(folder / "root-token", answer["root_token"])
     if prefix == "secret" and not kept["encrypted"]:
         for share in shares[: split["threshold"]]:
             client.adapter.put("/v1/sys/unseal", json={"key": share})
+
+
+def _hand_out(folder: Path) -> None:
+    """Leave each holder's encrypted share in a file of its own, to be fetched and decrypted by that person alone."""
+    file = folder / "recovery.json"
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    for person, share in zip(kept.get("holders", ()), kept.get("shares", ()), strict=False):
+        path = share_file(folder, person)
+        if not path.exists():
+            scratch = _draft(path)
+            scratch.touch(0o600)
+            scratch.write_bytes(base64.b64decode(share))
+            scratch.rename(path)
 
 
 def _open_the_way_in(fleet: Fleet, root: hvac.Client) -> None:
@@ -123,7 +139,8 @@ def _open_the_way_in(fleet: Fleet, root: hvac.Client) -> None:
 def initialise(fleet: Fleet, door: Door) -> list[str]:
     """Initialise the vault where it is not, leave the operators' way in, revoke the root token; return what was done.
 
-    Leaves <state>/vault/recovery.json (0600): the shares, encrypted to the operators' OpenPGP keys when they have some.
+    Leaves <state>/vault/recovery.json (0600): the shares, encrypted to the operators' OpenPGP keys when they have some;
+    then each operator's own lies in share.<name>.gpg, too.
     Raises VaultError when the vault does not answer, stays sealed, was set up by other authorities, or is empty although
     the shares of an earlier one are kept.
     """
@@ -140,6 +157,7 @@ def initialise(fleet: Fleet, door: Door) -> list[str]:
             )
         _initialise(fleet, door, folder)
         done.append("sys/init")
+    _hand_out(folder)
     door.wait_until_active()
     if not token_file.exists():
         return done

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real OpenBao on loopback for the tests of jinku.vault and of the role enrol."""
 
+import base64
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from openpgp import PEOPLE, gpg
 from vault_world import Host, World, free_port, node
 
 from jinku.parts import PartError, unpack_part
@@ -89,3 +92,13 @@ def host_at(ready: World, tmp_path: Path) -> Callable[[str], Host]:
         return host
 
     return make
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    home = tmp_path / "g"
+    home.mkdir(mode=0o700)
+    for person in PEOPLE:
+        gpg(home, "--passphrase", "", "--quick-gen-key", f"{person}@test.jinku", "default", "default", "1d")
+    yield home, tuple(base64.b64encode(gpg(home, "--export", f"{person}@test.jinku")).decode() for person in PEOPLE)
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)

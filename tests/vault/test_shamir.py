@@ -19,7 +19,7 @@ def test_three_shares_open_it_and_two_do_not(vault: World) -> None:
         assert configure(vault.fleet, client) == []
     vault.stop()
     vault.start()
-    with pytest.raises(VaultError, match="sealed; the operators unseal it"):
+    with pytest.raises(VaultError, match="sealed; the operators open it"):
         vault.door.wait_until_active(0)
     client = vault.door.client()
     shares = json.loads((vault.fleet.state / "vault/recovery.json").read_text())["shares"]

@@ -177,7 +177,7 @@ def test_a_vault_that_was_off_opens_by_itself(ready: World) -> None:
 
 def test_a_sealed_vault_is_named(ready: World) -> None:
     ready.seal()
-    with pytest.raises(VaultError, match="sealed; the operators unseal it"):
+    with pytest.raises(VaultError, match="sealed; the operators open it"):
         ready.door.wait_until_active(0)
     ready.stop()
     ready.start()

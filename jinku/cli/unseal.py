@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jinku unseal`: each operator gives a share of the vault's key, until it opens."""
+
+import sys
+
+import click
+
+from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.selection import Selection, environment_option
+from jinku.ssh_access import is_up
+from jinku.vault import Fleet, VaultError, through_the_bastion
+from jinku.vault.shares import give, seal_of
+
+
+@click.command("unseal")
+@environment_option
+def command(env: Selection) -> None:
+    """Give one share of the vault's key, from standard input or typed unseen; nothing is written down.
+
+    An operator whose OpenPGP key stands in environment.yaml decrypts the own share:
+    `gpg --decrypt STATE/vault/share.NAME.gpg | jinku unseal`. Ends with 0 when the vault is open, with 6 while more shares
+    are needed.
+    """
+    if not is_up(env.places):
+        raise Failure(f"{env.environment.name}: is not up; `jinku up` first", ExitCode.PREREQUISITE)
+    try:
+        with through_the_bastion(Fleet.of(env.topology, env.places)) as door:
+            seal = seal_of(door)
+            if seal.sealed and seal.by != "shamir":
+                raise Failure(
+                    f"{door.server_name}: opens by a key on its host ({seal.by}), not by shares; look at its log there"
+                )
+            if seal.sealed:
+                seal = give(door, _share(f"share {seal.given + 1} of {seal.needed}"))
+            if not seal.sealed:
+                door.wait_until_active()
+                click.echo(f"{door.server_name}: is open")
+                return
+    except VaultError as error:
+        raise Failure(str(error)) from None
+    raise Failure(f"sealed: {seal.given} of {seal.needed} shares given; the next operator's share", ExitCode.INCOMPLETE)
+
+
+def _share(prompt: str) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(prompt, hide_input=True, err=True)).strip()
+    text = sys.stdin.readline().strip()
+    if not text:
+        raise Failure("standard input: is empty; a decrypted share, as one line", ExitCode.USAGE)
+    return text
