@@ -7,7 +7,7 @@ BIN := .venv/bin
 JINKU := $(BIN)/jinku --env $(ENV)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start sabotage benchmark lint docs format lock bootstrap bootstrap-tests
+.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start test-long-drills test-unseal test-upgrade sabotage benchmark lint docs format lock bootstrap bootstrap-tests
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,15 @@ benchmark: bootstrap-tests ## Measure speed on the running environment, as ratio
 	@failed=; for each in render hosts_up noop_converge readonly_check up_again; do \
 		JINKU_ENV=$(ENV) $(BIN)/python benchmarks/$$each.py || failed="$$failed $$each"; done; \
 		test -z "$$failed" || { echo "too slow, or not measured:$$failed" >&2; exit 1; }
+
+test-long-drills: bootstrap-tests ## Edit, kill, cut off and add hosts of the running lab, and see `up` end it (lab only, half an hour)
+	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m long_drill
+
+test-unseal: bootstrap-tests ## Bring up a lab of its own whose vault three operators open, and start it cold
+	@$(BIN)/pytest tests/drills -m unseal
+
+test-upgrade: bootstrap-tests ## Bring up an earlier Jinku in a lab of its own, then this one over it
+	@$(BIN)/pytest tests/drills -m upgrade
 
 lint: bootstrap-tests ## Run the static checks
 	@$(BIN)/ruff check .

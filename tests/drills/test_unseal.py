@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vault that nobody but its operators opens: set up by `up`, started cold, in a lab of its own that is not disposable."""
+
+import asyncio
+import base64
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jinku.cli.exit_codes import ExitCode
+from jinku.model import Topology, load_environment
+from jinku.places import Places, cache_root
+from stacks.provider.lab import hosts, leftovers
+
+pytestmark = [
+    pytest.mark.unseal,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes a lab"),
+    pytest.mark.skipif(not shutil.which("gpg"), reason="gpg is not here"),
+]
+NAME = "unseal"
+SITES = {"a": {"title": "only site", "network": "10.196.0.0/24", "network6": "fd96:a::/56"}}
+LAB = {"wan": "172.29.196.0/24", "wan6": "fd96:ff::/64", "link": "172.30.196.0/29", "link6": "fd96:fe::/64"}
+JINKU = Path(sys.executable).with_name("jinku")
+BACK_S = 180
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Iterator[Path]:
+    """A folder with the key rings of the operators, one each."""
+    yield tmp_path
+    for ring in tmp_path.glob("gpg-*"):
+        subprocess.run(["gpgconf", "--homedir", ring, "--kill", "gpg-agent"], check=True)
+
+
+def gpg(ring: Path, *words: str) -> bytes:
+    environment = {**os.environ, "GNUPGHOME": str(ring)}
+    return subprocess.run(
+        ["gpg", "--batch", "--quiet", *words], env=environment, check=True, capture_output=True
+    ).stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("JINKU_CACHE_DIR", str(cache_root()))
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "s"))
+    made = tmp_path / NAME
+    subprocess.run([JINKU, "init", made], check=True, capture_output=True)
+    file = made / "environment.yaml"
+    told = yaml.safe_load(file.read_text()) | {"sites": SITES, "lab": LAB, "disposable": False}
+    for operator in told["operators"]:
+        ring = people / f"gpg-{operator['name']}"
+        ring.mkdir(mode=0o700)
+        gpg(
+            ring,
+            "--passphrase",
+            "",
+            "--quick-gen-key",
+            f"{operator['name']}@{NAME}.internal",
+            "default",
+            "default",
+            "1d",
+        )
+        operator["pgp"] = base64.b64encode(gpg(ring, "--export")).decode()
+    file.write_text(yaml.safe_dump(told, allow_unicode=True))
+    monkeypatch.setenv("JINKU_ENV", str(made))
+    yield made
+    subprocess.run([JINKU, "destroy", "--yes"], check=False, capture_output=True)
+    asyncio.run(leftovers.sweep(NAME, with_volumes=True))
+
+
+def jinku(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [JINKU, *words], input=given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+
+
+def opened_by(people: Path, *names: str) -> list[int]:
+    """Each of these operators in turn decrypts the own share and gives it; the exit codes."""
+    codes = []
+    for name in names:
+        share = gpg(people / f"gpg-{name}", "--decrypt", str(Places(NAME).state / f"vault/share.{name}.gpg")).decode()
+        codes.append(jinku("unseal", given=share).returncode)
+    return codes
+
+
+def crm_answers(topology: Topology) -> bool:
+    edge = topology.nodes_of("edge")[0]
+    context = ssl.create_default_context(cafile=str(Places(NAME).pki / "root.pem"))
+    request = urllib.request.Request(f"https://{edge.address}/", headers={"Host": edge.aliases[0]})
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_operators_open_the_vault_at_the_first_up_and_after_a_cold_start(folder: Path, people: Path) -> None:
+    topology = Topology.of(load_environment(folder))
+    vault = Places(NAME).state / "vault"
+    first = jinku("up")
+    assert first.returncode == ExitCode.FAILED, first.stdout
+    assert "sealed; the operators open it" in first.stdout, first.stdout
+    with pytest.raises(subprocess.CalledProcessError):  # another's key opens nothing
+        gpg(people / "gpg-wang-fang", "--decrypt", str(vault / "share.li-na.gpg"))
+    assert opened_by(people, "li-na", "zhang-wei") == [ExitCode.INCOMPLETE, ExitCode.OK]
+    second = jinku("up")
+    assert "did not come up" not in second.stdout, second.stdout
+    assert not (vault / "root-token").exists()
+    assert jinku("status").returncode == ExitCode.OK
+    assert crm_answers(topology)
+
+    async def every(action: str) -> None:
+        await asyncio.gather(*(getattr(hosts, action)(NAME, node.name) for node in topology.nodes))
+
+    asyncio.run(every("stop_node"))
+    asyncio.run(every("start_node"))
+    cold = jinku("status")
+    assert cold.returncode == ExitCode.FAILED
+    assert "vault is sealed; `jinku unseal`" in cold.stdout, cold.stdout
+    assert opened_by(people, "wang-fang", "li-na") == [ExitCode.INCOMPLETE, ExitCode.OK]
+    deadline = time.monotonic() + BACK_S
+    while not (crm_answers(topology) and jinku("status").returncode == ExitCode.OK):
+        assert time.monotonic() < deadline, jinku("status").stdout
+        time.sleep(2)
+    third = jinku("up")
+    assert "nothing changed: changed=0 on every host" in third.stdout, third.stdout
