@@ -56,7 +56,7 @@ benchmark: bootstrap-tests ## Measure speed on the running environment, as ratio
 		test -z "$$failed" || { echo "too slow, or not measured:$$failed" >&2; exit 1; }
 
 test-long-drills: bootstrap-tests ## Edit, kill, cut off and add hosts of the running lab, and see `up` end it (lab only, half an hour)
-	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m long_drill
+	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills tests/test_full_disk.py -m long_drill
 
 test-unseal: bootstrap-tests ## Bring up a lab of its own whose vault three operators open, and start it cold
 	@$(BIN)/pytest tests/drills -m unseal

@@ -15,7 +15,10 @@ from jinku.cli.exit_codes import ExitCode
 from jinku.places import Places, cache_root
 from stacks.provider.lab import hosts, leftovers
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts, and makes hosts")]
+pytestmark = [
+    pytest.mark.long_drill,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts, and makes hosts"),
+]
 
 NAME = "fulldisk"
 SITES = {"a": {"title": "only site", "network": "10.197.0.0/24", "network6": "fd97:a::/56"}}
