@@ -26,7 +26,7 @@ def volumes_of(topology, subject):
 def test_the_kernel_encrypts_every_volume(host, topology, subject, label):
     """What services see of a volume is encrypted with AES-256 by one key, which only the vault unwraps; nothing on it lies in the clear.
 
-    zh: 各数据卷均由内核以 AES-256 加密，密钥由保险库解封；卷上无明文内容。
+    zh: 各数据卷均由内核以 AES-256 加密，密钥由密钥库解封；卷上无明文内容。
     """
     volumes = volumes_of(topology, subject)
     assert volumes, "keeps its data on no volume"
@@ -46,7 +46,7 @@ def test_the_kernel_encrypts_every_volume(host, topology, subject, label):
             label(
                 f"volume {volume.name}",
                 f"the volume of the vault itself takes its key from its host ({kept}), not from the vault",
-                f"保险库自身的数据卷由其主机保存密钥（{kept}），而非取自保险库",
+                f"密钥库自身的数据卷由其主机保存密钥（{kept}），而非取自密钥库",
             )
         else:
             assert kept == "vault:transit", f"{volume.name}: its key is kept by {kept}"
