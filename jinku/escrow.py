@@ -62,22 +62,30 @@ class Escrow:
 
 
 def ensure_escrow(places: Places) -> Escrow:
-    """Make the escrow of the environment in <state>/pki where it is missing, and return it (20 years)."""
+    """Make the escrow of the environment in <state>/pki where it is missing, and return it (20 years).
+
+    :raises PkiError: its key is not what it should be.
+    """
     escrow = Escrow(places.pki)
     escrow.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with FileLock(escrow.folder / ".lock"):
         if escrow.certificate_path.exists():
             return escrow
-        key = rsa.generate_private_key(65537, _BITS)
+        if not escrow.key_path.exists():
+            private = serialization.PrivateFormat.PKCS8
+            made = rsa.generate_private_key(65537, _BITS)
+            text = made.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+            write_key_file(escrow.key_path, text, 0o600)
+        # a key that is there is never replaced: volumes may be sealed to it
+        key = serialization.load_pem_private_key(escrow.key_path.read_bytes(), None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise PkiError(f"{escrow.key_path}: no RSA key; the escrow's key, or none at all")
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Jinku escrow {places.name}")])
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         builder = builder.not_valid_before(now - dt.timedelta(minutes=5))
         builder = builder.not_valid_after(now + dt.timedelta(days=365 * _YEARS))
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        private = serialization.PrivateFormat.PKCS8
-        text = key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
-        write_key_file(escrow.key_path, text, 0o600)
         certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         write_key_file(escrow.certificate_path, certificate, 0o644)
     return escrow

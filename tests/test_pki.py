@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from jinku.escrow import ensure_escrow
 from jinku.pki import Authority, PkiError, certifies, ensure_operators, ensure_root, remaining_days
 from jinku.places import Places
 
@@ -32,6 +33,17 @@ def request(names: list[str]) -> bytes:
 def test_a_second_call_keeps_the_authority(places: Places) -> None:
     first = ensure_root(places).certificate_path.read_bytes()
     assert ensure_root(places).certificate_path.read_bytes() == first
+
+
+def test_the_escrow_s_key_is_private_and_never_replaced(places: Places) -> None:
+    escrow = ensure_escrow(places)
+    key = escrow.key_path.read_bytes()
+    assert escrow.key_path.stat().st_mode & 0o777 == 0o600
+    escrow.certificate_path.unlink()
+    ensure_escrow(places)
+    assert escrow.key_path.read_bytes() == key
+    certificate = x509.load_pem_x509_certificate(escrow.certificate_path.read_bytes())
+    assert certificate.public_key() == serialization.load_pem_private_key(key, None).public_key()
 
 
 def test_the_key_is_private(places: Places) -> None:
