@@ -12,7 +12,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from jinku.model import Node, Topology
+from jinku.model.topology import ALIASES, EDGE_HTTPS
+from jinku.places import Places
 
 TIMEOUT_S = 60.0
 
@@ -45,16 +49,30 @@ class Answer:
 
 @dataclass(frozen=True)
 class Door:
-    """Where the CRM is reached: the edge's address and port, the name that a browser types, the root CA's file."""
+    """Where the CRM is reached: the edge's address and port, the name that a browser types, whom that browser trusts.
+
+    `ca` is a file of root certificates, or None; then `authorities` (PEM) are trusted, or the machine's public ones.
+    """
 
     address: str
     name: str
-    ca: Path
+    ca: Path | None
     port: int = 443
+    authorities: str | None = None
+
+    @classmethod
+    def of(cls, topology: Topology, places: Places, node: Node | None = None) -> Self:
+        """The door of an edge (the first), as users reach it and with the trust that the environment promises them."""
+        node, edge = node or topology.nodes_of("edge")[0], topology.env.edge
+        root = places.pki / "root.pem" if edge.certificate == "inside" else None
+        name = f"{ALIASES['edge']}.{topology.env.domain}"
+        return cls(str(node.address), name, root, EDGE_HTTPS.port, edge.authorities)
 
     def context(self) -> ssl.SSLContext:
-        """Return a TLS context that trusts the environment's root and nothing else."""
-        return ssl.create_default_context(cafile=str(self.ca))
+        """Return a TLS context that trusts who signs the users' certificate here, and nobody else."""
+        return ssl.create_default_context(
+            cafile=str(self.ca) if self.ca else None, cadata=None if self.ca else self.authorities
+        )
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

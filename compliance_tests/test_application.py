@@ -10,7 +10,6 @@ from asking import PSQL, as_user, ask
 from crm_client import Crm, CrmError, Door, RefusedError
 
 from jinku.evidence.sabotage import Sabotage
-from jinku.model.topology import ALIASES, SERVICES
 
 TOKEN = secrets.token_hex(4)
 # The clause gives no number of tries; assessors expect five at most. It gives no time; they expect 30 minutes at most.
@@ -26,13 +25,7 @@ WELL_KNOWN = ("admin", "123456", "changeme")  # few, for each costs a slow hash 
 @pytest.fixture
 def attempt(topology, places, subject, observe):
     """``attempt(user, password)``: log in as a browser would; what came of it, on record."""
-    edge = topology.nodes_of("edge")[0]
-    door = Door(
-        str(edge.address),
-        f"{ALIASES['edge']}.{topology.env.domain}",
-        places.pki / "root.pem",
-        SERVICES["edge_https"].port,
-    )
+    door = Door.of(topology, places)
 
     def tried(user, password):
         crm, began = Crm(door, "crm"), time.time()
@@ -73,6 +66,7 @@ SETTINGS = (
     "password forbidden",
     "jinku_login password_max_age",
     "session max_attempt",
+    "session max_attempt_ip_network",
     "session timeout",
     "session authentications",
 )
@@ -178,14 +172,8 @@ def test_guessing_is_stopped_and_a_stale_session_is_refused(attempt, topology, p
         assert attempt(name, "wrong again") == "refused: 429", f"still listening after {TRIES + 1} wrong passwords"
     finally:
         of_the_crm(database, f"delete from res_user_login_attempt where login = '{name}'")
-    edge = topology.nodes_of("edge")[0]
     crm = Crm(
-        Door(
-            str(edge.address),
-            f"{ALIASES['edge']}.{topology.env.domain}",
-            places.pki / "root.pem",
-            SERVICES["edge_https"].port,
-        ),
+        Door.of(topology, places),
         "crm",
     )
     stale = crm.send(
@@ -233,13 +221,7 @@ def test_nothing_is_answered_without_a_session(topology, places, subject, observ
 
     zh: 未登录时经边界不能读取任何记录、调用任何方法或列出数据库。
     """
-    edge = topology.nodes_of("edge")[0]
-    door = Door(
-        str(edge.address),
-        f"{ALIASES['edge']}.{topology.env.domain}",
-        places.pki / "root.pem",
-        SERVICES["edge_https"].port,
-    )
+    door = Door.of(topology, places)
     crm = Crm(door, "crm")
     for method, params in (
         ("model.party.party.search_read", [[], 0, 1, None, ["name"], {}]),

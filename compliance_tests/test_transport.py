@@ -16,7 +16,7 @@ from asking import ask
 from crm_client import Door
 
 from jinku.evidence.sabotage import Sabotage
-from jinku.model.topology import ALIASES, SERVICES
+from jinku.model.topology import SERVICES
 
 #: SSLError.reason when the server, not our own library, refuses the offer.
 SERVER_SAYS_NO = {
@@ -39,8 +39,7 @@ SNIFF_SECONDS = 15  # at most
 
 def outside(topology, node: str, places) -> Door:
     """The edge ``node`` as a browser reaches it."""
-    name = f"{ALIASES['edge']}.{topology.env.domain}"
-    return Door(str(topology.node(node).address), name, places.pki / "root.pem", SERVICES["edge_https"].port)
+    return Door.of(topology, places, topology.node(node))
 
 
 def handshake(door: Door, version: ssl.TLSVersion, suites: str = "ALL:@SECLEVEL=0", verify: bool = False) -> str:

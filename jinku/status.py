@@ -5,6 +5,7 @@ import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
 from jinku.model import Node, Topology
 from jinku.model.topology import HOSTS, SERVICES, VAULT, Service
@@ -23,6 +24,14 @@ _LOOK = (
 )
 # On a vault's host: the server itself says whether it is sealed. Only its word is wanted, so nobody's name is verified.
 _SEAL = "; echo ---; BAO_ADDR=https://$(hostname --fqdn):{port} bao status -tls-skip-verify -format=json"
+# Which certificate a service shows now, whatever its file says: its name and the end, one a line.
+_SHOWN = (
+    "; end=$(timeout 3 openssl s_client -connect {address}:{port} {more} </dev/null 2>/dev/null | openssl x509 -noout -enddate 2>/dev/null)"
+    " && echo {name} ${{end#notAfter=}}"
+)
+_OPENSSL_END = "%b %d %H:%M:%S %Y GMT"
+#: Services that show a certificate to whoever asks -> how openssl asks them.
+_TLS = {"edge_https": "-servername {name}", "crm": "", "postgres": "-starttls postgres", "vault": "", "log": ""}
 
 
 @dataclass(frozen=True)
@@ -45,18 +54,31 @@ class NodeStatus:
     error: str
     volumes: dict[str, str] = field(default_factory=dict)
     sealed: bool | None = None
+    certificates: dict[str, str] = field(default_factory=dict)
+    """Service -> the end of the certificate that it shows, RFC 3339."""
+
+    @property
+    def expired(self) -> tuple[str, ...]:
+        """Services whose certificate has expired."""
+        now = datetime.now(UTC)
+        return tuple(name for name, end in self.certificates.items() if datetime.fromisoformat(end) <= now)
 
     @property
     def healthy(self) -> bool:
-        """Reachable, fully booted, no failed unit, every declared service listens, no volume is shut, its vault is open."""
+        """Reachable, fully booted, no failed unit, every declared service listens, no volume is shut, its vault is open, no certificate is over."""
         open_ = SHUT not in self.volumes.values() and (self.sealed is False or "vault" not in self.tiers)
-        return self.reachable and self.system == "running" and open_ and all(self.services.values())
+        return (
+            self.reachable and self.system == "running" and open_ and all(self.services.values()) and not self.expired
+        )
 
     @property
     def state(self) -> str:
         """In one word or sentence, for people."""
         if not self.reachable:
             return self.error
+        if self.expired:
+            ends = ", ".join(f"{name} on {self.certificates[name]}" for name in self.expired)
+            return f"certificate expired: {ends}"
         if self.system != "running":
             return self.system
         if self.sealed:
@@ -79,8 +101,8 @@ def services_of(topology: Topology, node: Node) -> list[Service]:
 
 def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     """Make sense of what :data:`_LOOK` printed on a node."""
-    parts = [part.strip() for part in (output + "\n---" * 5 + "\n").split("---\n")]
-    system, failed, sockets, since, volumes, seal = parts[:6]
+    parts = [part.strip() for part in (output + "\n---" * 6 + "\n").split("---\n")]
+    system, failed, sockets, since, volumes, seal, shown = parts[:7]
     listening = set()
     for line in sockets.splitlines():
         protocol, _, address = line.partition(" ")
@@ -94,8 +116,26 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     names = {volume.name for volume in node.volumes}
     how = {name: word for name, word in _volumes(volumes).items() if name in names}
     return NodeStatus(
-        node.name, node.site, node.zone, node.tiers, True, system, units, services, since, "", how, _sealed(seal)
+        node.name,
+        node.site,
+        node.zone,
+        node.tiers,
+        True,
+        system,
+        units,
+        services,
+        since,
+        "",
+        how,
+        _sealed(seal),
+        _ends(shown),
     )
+
+
+def _ends(shown: str) -> dict[str, str]:
+    """The ends of the certificates that services showed."""
+    lines = (line.partition(" ") for line in shown.splitlines())
+    return {name: datetime.strptime(end, _OPENSSL_END).replace(tzinfo=UTC).isoformat() for name, _, end in lines if end}
 
 
 def _volumes(output: str) -> dict[str, str]:
@@ -118,9 +158,14 @@ def _sealed(told: str) -> bool | None:
         return None
 
 
-def look_at(node: Node) -> str:
+def look_at(topology: Topology, node: Node) -> str:
     """The shell command that asks a node."""
-    return _LOOK + (_SEAL.format(port=VAULT.port) if "vault" in node.tiers else "")
+    asked = _LOOK + (_SEAL.format(port=VAULT.port) if "vault" in node.tiers else "; echo ---") + "; echo ---"
+    for service in services_of(topology, node):
+        if service.name in _TLS:
+            more = _TLS[service.name].format(name=next(iter(node.aliases), node.fqdn))
+            asked += _SHOWN.format(address=node.address, port=service.port, name=service.name, more=more)
+    return f"{asked}; true"
 
 
 def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:
@@ -134,7 +179,7 @@ def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:
         "BatchMode=yes",
         node.name,
         "--",
-        look_at(node),
+        look_at(topology, node),
     ]
     try:
         done = subprocess.run(

@@ -48,6 +48,57 @@ def test_every_example_loads_and_renders(name: str) -> None:
     assert "inventory.json" in renderings(Topology.of(load_environment(name)))
 
 
+ACME = {"certificate": "acme", "acme_directory": "https://acme.example.com:8443/dir"}
+
+
+def test_an_acme_directory_becomes_a_flow_of_the_edge(tmp_path: Path) -> None:
+    file = tmp_path / "environment.yaml"
+    file.write_text(yaml.safe_dump({**LAB, "edge": ACME, "outside": {"acme": ["192.0.2.9"]}}), encoding="utf-8")
+    topology = Topology.of(load_environment(file))
+    (flow,) = [pair for pair in topology.allowed() if pair.destination == "acme"]
+    assert (flow.id, flow.source, flow.port) == ("edge>acme", "edge1", 8443)
+    assert [str(network) for network in flow.destination_networks] == ["192.0.2.9/32"]
+    assert "edge>acme" not in {pair.id for pair in Topology.of(load_environment("lab")).allowed()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"outside": {"acme": ["192.0.2.9"]}},
+            "outside.acme: is given, but edge.certificate is not 'acme'; both or neither",
+        ),
+        (
+            {"edge": ACME, "outside": {"acme": ["10.77.0.9"]}},
+            "outside.acme: 10.77.0.9/32 overlaps the environment's own networks",
+        ),
+        (
+            {"edge": {**ACME, "acme_directory": "https://acme.example.com:99999/"}},
+            "edge.acme_directory: is 'https://acme.example.com:99999/'",
+        ),
+        (
+            {"edge": {**ACME, "acme_directory": "http://acme.example.com/"}},
+            "edge.acme_directory: is 'http://acme.example.com/'",
+        ),
+        ({"edge": {**ACME, "acme_contact": "nobody"}}, "edge.acme_contact: is 'nobody'"),
+        ({"edge": {"authorities": "text"}}, "edge.authorities: is not one or more certificates in PEM"),
+        ({"edge": {"authorities": "-----BEGIN PRIVATE KEY-----"}}, "edge.authorities: holds a private key"),
+    ],
+)
+def test_a_wrong_way_to_the_users_certificate_is_refused(
+    problems: Callable[[dict[str, Any]], list[str]], changes: dict[str, Any], said: str
+) -> None:
+    assert any(line.startswith(said) for line in problems(changes)), problems(changes)
+
+
+def test_hosts_that_exist_need_the_addresses_of_the_acme_directory(tmp_path: Path) -> None:
+    choices = yaml.safe_load((CHECKOUT / "inventories/small/environment.yaml").read_text(encoding="utf-8"))
+    file = tmp_path / "environment.yaml"
+    file.write_text(yaml.safe_dump({**choices, "edge": ACME}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"outside\.acme: is missing; the addresses of acme\.example\.com"):
+        load_environment(file)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_renderings_are_the_golden_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`python tests/test_model.py` writes them anew; the diff is what a change of the model does to hosts."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way in: keys, configuration, known hosts; and what `status` makes of hosts that do not answer."""
 
+import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -129,3 +130,14 @@ def test_a_node_that_no_up_has_seen_is_told_from_the_others(places, topology):
     config = places.ssh_config.read_text().replace("Host crm1 crm1.lab.internal", "Host other1 other1.lab.internal")
     places.ssh_config.write_text(config)
     assert ssh_access.unknown(topology, places) == ["crm1"]
+
+
+def test_an_expired_certificate_is_named(topology):
+    node = topology.node("sec1")
+    output = 'running\n---\n---\ntcp 0.0.0.0:22\ntcp 0.0.0.0:8200\ntcp 0.0.0.0:8201\n---\nTue\n---\n---\n{{"sealed": false}}\n---\nvault {} GMT\n'
+    good = status.parse(topology, node, output.format("Nov 24 02:00:00 2099"))
+    assert good.expired == ()
+    over = status.parse(topology, node, output.format("Jan  4 02:00:00 2026"))
+    assert not over.healthy
+    assert over.state == "certificate expired: vault on 2026-01-04T02:00:00+00:00"
+    assert json.loads(status.document("lab", [over]))["nodes"][0]["certificates"]

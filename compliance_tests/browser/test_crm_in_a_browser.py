@@ -19,7 +19,6 @@ from crm_client import Door
 from crm_page import CrmPage, browser_page
 
 from jinku.model import Topology
-from jinku.model.topology import ALIASES, SERVICES
 from jinku.places import Places
 
 pytestmark = pytest.mark.browser
@@ -30,9 +29,7 @@ DATABASE = "crm"
 @pytest.fixture
 def door(topology: Topology, places: Places) -> Door:
     """The first edge, by the name that people type."""
-    edge = topology.nodes_of("edge")[0]
-    name = f"{ALIASES['edge']}.{topology.env.domain}"
-    return Door(str(edge.address), name, places.pki / "root.pem", SERVICES["edge_https"].port)
+    return Door.of(topology, places)
 
 
 @pytest.fixture

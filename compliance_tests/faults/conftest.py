@@ -12,7 +12,6 @@ import pytest
 from crm_client import Crm, Door
 
 from jinku.model import Topology
-from jinku.model.topology import ALIASES, EDGE_HTTPS
 from jinku.places import Places
 
 SCRIPT = Path(__file__).with_name("crm_account.py")
@@ -25,8 +24,7 @@ Account = Callable[[str], None]
 @pytest.fixture
 def door(topology: Topology, places: Places) -> Door:
     """The first edge, from outside."""
-    name = f"{ALIASES['edge']}.{topology.env.domain}"
-    return Door(str(topology.nodes_of("edge")[0].address), name, places.pki / "root.pem", EDGE_HTTPS.port)
+    return Door.of(topology, places)
 
 
 @pytest.fixture

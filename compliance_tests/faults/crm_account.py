@@ -36,8 +36,14 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # Tryton's pool has 
             )
         )
     else:
-        group = objects.get("ir.model.data").get_id("party", "group_party_admin")
-        accounts.write(users, {"active": True, "password": ARGUMENTS["password"], "groups": [("add", [group])]})
+        data = objects.get("ir.model.data")
+        groups = [
+            data.get_id("party", "group_party_admin"),
+            data.get_id("sale_opportunity", "group_opportunity"),
+        ]
+        companies = [company.id for company in objects.get("company.company").search([], limit=1)]
+        accounts.write(users, {"active": True, "password": ARGUMENTS["password"], "groups": [("add", groups)]})
+        accounts.write(users, {"companies": [("add", companies)], "company": companies[0]})
         if do in ("own", "aged"):
             accounts.write(users, {"password_temporary": False, "password_until": past if do == "aged" else None})
         elif do == "expired":

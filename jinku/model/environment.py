@@ -8,8 +8,10 @@ Every model refuses unknown keys and is frozen. Rules that need more than one fi
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from cryptography import x509
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -53,6 +55,37 @@ def _public_key(value: object) -> object:
 
 
 PublicKey = Annotated[str, BeforeValidator(_public_key)]
+
+
+def _certificates(text: str) -> str:
+    """Accept PEM certificates and nothing else: a key must never stand in environment.yaml."""
+    if "PRIVATE KEY" in text:
+        raise ValueError("holds a private key; certificates only, and a new key, for this one has been seen")
+    try:
+        x509.load_pem_x509_certificates(text.encode())
+    except ValueError:
+        raise ValueError("is not one or more certificates in PEM; `-----BEGIN CERTIFICATE-----` and so on") from None
+    return text.strip() + "\n"
+
+
+def _directory(text: str) -> str:
+    """Accept an https URL whose port, where one is given, is a port."""
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError(f"is {text!r}, which has no such port; one from 1 to 65535, or none for 443")
+    return text
+
+
+Certificates = Annotated[str, StringConstraints(max_length=100000), AfterValidator(_certificates)]
+DirectoryUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"),
+    AfterValidator(_directory),
+]
+Mail = Annotated[str, StringConstraints(max_length=254, pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$")]
 OpenPgpKey = Annotated[str, StringConstraints(max_length=20000, pattern=r"^[A-Za-z0-9+/]{100,}={0,2}$")]
 
 
@@ -119,8 +152,12 @@ class Edge(Section):
     """inside: from the environment's own CA; files: from `certificate_files`; acme: from an ACME directory."""
     certificate_files: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9@_.-]+)+$")] | None = None
     """Folder on the edge hosts with `fullchain.pem` and `privkey.pem`, for `certificate: files`."""
-    acme_directory: Annotated[str, StringConstraints(pattern=r"^https://[^\s\"']+$")] | None = None
-    """Directory URL of the ACME service, for `certificate: acme`."""
+    acme_directory: DirectoryUrl | None = None
+    """Directory URL of the ACME service, for `certificate: acme`; its addresses are `outside.acme`."""
+    acme_contact: Mail | None = None
+    """Mail address that the ACME service may write to, before a certificate ends for one."""
+    authorities: Certificates | None = None
+    """Root certificates (PEM) of an authority that is not a public one: of the users' certificate, and of the ACME directory's own."""
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> Self:
@@ -142,6 +179,8 @@ class Outside(Section):
     """Addresses of the package mirror."""
     time: tuple[IPv4Address | IPv6Address, ...] = ()
     """Addresses of the time servers."""
+    acme: tuple[IPv4Address | IPv6Address, ...] = ()
+    """Addresses of the host in `edge.acme_directory`, for `edge.certificate: acme`."""
     others: dict[Name, tuple[IPv4Network | IPv6Network, ...]] = {}
     """Other places, by name, for `flows`."""
 

@@ -8,6 +8,7 @@ from itertools import combinations
 from jinku.model.environment import Environment
 from jinku.model.profiles import TIER_ZONE, VOLUMES, specs
 from jinku.model.topology import (
+    ACME,
     HOSTS,
     INTERNET,
     MIRROR,
@@ -31,7 +32,7 @@ def problems(env: Environment) -> list[str]:
     :returns: lines ``<field>: <what is wrong>; <what would be right>``, empty when it is fine. Problems of flows are
         looked for only when the places are in order, because flows speak of places.
     """
-    found = [*_sites(env), *_people(env), *_names(env), *_existing(env)]
+    found = [*_sites(env), *_people(env), *_names(env), *_existing(env), *_acme(env)]
     found = found or [*_networks(env), *_addresses(Topology(env))]
     return found or [*_flow_ends(Topology(env)), *_flows(Topology(env))]
 
@@ -77,11 +78,11 @@ def _names(env: Environment) -> Iterator[str]:
     for name, count in names.items():
         if count > 1:
             yield f"nodes: {name!r} is the name of {count} nodes; a name of its own for each"
-    outside = {INTERNET, OPERATORS, MIRROR, TIME, HOSTS, *env.outside.others}
+    outside = {INTERNET, OPERATORS, MIRROR, TIME, ACME, HOSTS, *env.outside.others}
     for name in sorted(names.keys() & (outside | TIER_ZONE.keys())):
         yield f"nodes: {name!r} is also the name of a tier or a place outside; another name"
     for name in env.outside.others:
-        if name in {INTERNET, OPERATORS, MIRROR, TIME, HOSTS, *TIER_ZONE}:
+        if name in {INTERNET, OPERATORS, MIRROR, TIME, ACME, HOSTS, *TIER_ZONE}:
             yield f"outside.others.{name}: is a name with a meaning of its own; another name"
     for index, node in enumerate(env.nodes):
         if node.site not in env.sites:
@@ -103,6 +104,18 @@ def _existing(env: Environment) -> Iterator[str]:
             yield f"existing.disks.{name}: there is no such volume; one of {', '.join(volumes)}"
     if env.existing.user == "automation":
         yield "existing.user: 'automation' is the account that Jinku makes for itself; the owner's own account, or root"
+
+
+def _acme(env: Environment) -> Iterator[str]:
+    directory = Topology(env).acme
+    if directory is None:
+        if env.outside.acme:
+            yield "outside.acme: is given, but edge.certificate is not 'acme'; both or neither"
+        return
+    if env.backend != "lab" and not env.outside.acme:
+        yield f"outside.acme: is missing; the addresses of {directory[0]} (only the backend lab has defaults)"
+    if count := sum("edge" in spec.tiers for spec in specs(env)) - 1:
+        yield f"edge.certificate: is 'acme' with {count + 1} edges, of which the authority would ask any; 'files', or one edge"
 
 
 def _networks(env: Environment) -> Iterator[str]:
@@ -161,7 +174,7 @@ def _flow_ends(topology: Topology) -> Iterator[str]:
             yield f"flows.{index}.destination: 'internet' would open the whole Internet; a name under outside.others with its addresses"
         if flow.source in topology.outside and flow.destination in topology.outside:
             yield f"flows.{index}: neither end is a node; a flow that begins or ends at a node"
-    for name in (OPERATORS, MIRROR, TIME, *topology.env.outside.others):
+    for name in (OPERATORS, MIRROR, TIME, *({ACME} & topology.outside.keys()), *topology.env.outside.others):
         field = f"outside.others.{name}" if name in topology.env.outside.others else f"outside.{name}"
         for network in topology.outside[name]:
             # by its address, a host inside could pass for somebody outside: for an operator at the bastion, for one

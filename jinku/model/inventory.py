@@ -5,7 +5,7 @@ from typing import Any
 
 from jinku.model.environment import Operator
 from jinku.model.firewall import node_ruleset
-from jinku.model.topology import ALIASES, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
+from jinku.model.topology import ACME, ALIASES, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
 from jinku.places import Places
 
 AUTOMATION = "automation"
@@ -60,6 +60,10 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
             },
             "time": [str(network.network_address) for network in topology.outside[TIME]],
             "operators": [str(network) for network in topology.outside[OPERATORS]],
+            "acme": {
+                "name": topology.acme[0] if topology.acme else "",
+                "addresses": [str(network.network_address) for network in topology.outside.get(ACME, ())],
+            },
         },
         "jinku_state": str(places.state),
         "ansible_user": AUTOMATION,

@@ -2,9 +2,10 @@
 """Sites, zones, nodes, volumes and flows of an environment: the one source of truth for the network. Pure, no I/O."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from urllib.parse import urlsplit
 
 from jinku.model.environment import Environment, ExtraFlow, Tier, Zone
 from jinku.model.profiles import VOLUMES, NodeSpec, specs
@@ -18,6 +19,7 @@ INTERNET = "internet"
 OPERATORS = "operators"
 MIRROR = "mirror"
 TIME = "time"
+ACME = "acme"
 ANYWHERE: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 Network = IPv4Network | IPv6Network
@@ -44,6 +46,7 @@ VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
 LOG = Service("log", "log", 6514)
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
+ACME_DIRECTORY = Service("acme", ACME, 443)  # or the port that `edge.acme_directory` names
 SERVICES = {
     service.name: service
     for service in (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, NTP, PACKAGES)
@@ -87,6 +90,7 @@ FLOWS = (
     Flow(HOSTS, LOG, en="every host sends its log", zh="各主机发送日志"),
     Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
+    Flow("edge", ACME_DIRECTORY, en="the edge gets the users' certificate", zh="边界获取对外证书"),
 )
 
 #: Names by which one tier finds another, whatever node it runs on.
@@ -252,8 +256,18 @@ class Topology:
             OPERATORS: env.outside.operators or own,
             MIRROR: tuple(_host(address) for address in env.outside.mirror) or own,
             TIME: tuple(_host(address) for address in env.outside.time) or own,
+            **({ACME: tuple(_host(address) for address in env.outside.acme) or own} if self.acme else {}),
             **env.outside.others,
         }
+
+    @cached_property
+    def acme(self) -> tuple[str, int] | None:
+        """Host and port of the ACME directory; None where the certificate that users see comes another way."""
+        edge = self.env.edge
+        if edge.certificate != "acme" or edge.acme_directory is None:
+            return None
+        url = urlsplit(edge.acme_directory)
+        return url.hostname or "", url.port or ACME_DIRECTORY.port
 
     @cached_property
     def inside(self) -> tuple[Network, ...]:
@@ -268,8 +282,14 @@ class Topology:
     @cached_property
     def flows(self) -> tuple[Flow, ...]:
         """The product's flows whose two ends exist here, then the operator's."""
-        known = [flow for flow in FLOWS if self._exists(flow.source) and self._exists(flow.destination)]
+        known = [self._placed(flow) for flow in FLOWS if self._exists(flow.source) and self._exists(flow.destination)]
         return (*known, *(self._extra(flow) for flow in self.env.flows))
+
+    def _placed(self, flow: Flow) -> Flow:
+        """The flow with the port that the operator's choice gives its service."""
+        if flow.service is not ACME_DIRECTORY or self.acme is None:
+            return flow
+        return replace(flow, service=replace(ACME_DIRECTORY, port=self.acme[1]))
 
     def _exists(self, end: str) -> bool:
         return end in self.outside or bool(self.nodes_of(end))

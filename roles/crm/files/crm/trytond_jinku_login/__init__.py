@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Tryton module: how people log in. See user.py and session.py."""
+"""A Tryton module: how people log in. See user.py, attempt.py and session.py."""
 
 from trytond.pool import Pool
 
-from . import session, user
+from . import attempt, session, user
 
 __all__ = ["register"]
 
 
 def register() -> None:
     """Tell Tryton's pool of the classes that this module extends."""
-    Pool.register(session.Session, user.User, module="jinku_login", type_="model")
+    Pool.register(attempt.LoginAttempt, session.Session, user.User, module="jinku_login", type_="model")
