@@ -58,7 +58,7 @@ def test_rules_that_shut_the_way_in_are_taken_back(family: str, tmp_path: Path) 
     done = converge(variables, node.name)
     assert done.returncode != 0, done.stdout
     assert f"{node.name}: firewall: the new packet filter shuts the controller out" in done.stdout, done.stdout
-    assert ("by IPv6" in done.stdout) is (family == "ip6")
+    assert ("controller out by IPv6" in done.stdout) is (family == "ip6")
     while not (enters(str(node.address), node.name) and enters(str(node.address6), node.name)):
         assert time.monotonic() < begun + 6 * REVERT_S, "the way in did not come back"
         time.sleep(1)
