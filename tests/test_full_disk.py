@@ -24,7 +24,7 @@ NAME = "fulldisk"
 SITES = {"a": {"title": "only site", "network": "10.141.0.0/24", "network6": "fd41:a::/56"}}
 LAB = {"wan": "172.29.141.0/24", "wan6": "fd41:ff::/64", "link": "172.30.141.0/29", "link6": "fd41:fe::/64"}
 MIB = 2**20
-SIZE, LEFT = 700 * MIB, 20 * MIB
+SIZE, LEFT = 700 * MIB, MIB
 #: What `jinku up` does first; the room that it wants before it begins is not there, and not needed for this test.
 UP = """
 import sys
