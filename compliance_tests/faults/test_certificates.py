@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import secrets
 import ssl
 import subprocess
 import sys
@@ -80,10 +81,12 @@ def signed(places: Places, of: str, *names: str, life: dt.timedelta = dt.timedel
 
 
 def put(host: Host, path: str, text: str, mode: str = "0600") -> None:
-    """Write a file on a host; the text is not on a command line that a process list shows for long, and is of the test's own making."""
+    """Write a file on a host, again when asked again: each command of a channel runs once."""
     data = base64.b64encode(text.encode()).decode()
     host.run_expect(
-        [0], f"base64 -d > {path}.new && chmod {mode} {path}.new && mv {path}.new {path} # {len(data)}", given=data
+        [0],
+        f"base64 -d > {path}.new && chmod {mode} {path}.new && mv {path}.new {path} # {secrets.token_hex(4)}",
+        given=data,
     )
 
 
