@@ -25,7 +25,8 @@ SITES = {"a": {"title": "only site", "network": "10.141.0.0/24", "network6": "fd
 LAB = {"wan": "172.29.141.0/24", "wan6": "fd41:ff::/64", "link": "172.30.141.0/29", "link6": "fd41:fe::/64"}
 MIB = 2**20
 SIZE, LEFT = 700 * MIB, MIB
-#: What `jinku up` does first; the room that it wants before it begins is not there, and not needed for this test.
+#: What `jinku up` does first. The room that it wants before it begins is not there, and not needed for this test. (A disk that
+#: fills up while the engine runs is another matter: the engine then waits for ever, which is why `up` looks first.)
 UP = """
 import sys
 from pathlib import Path
@@ -79,6 +80,7 @@ def fill(state: Path) -> Path:
 
 
 def test_up_names_a_full_disk_and_finishes_when_there_is_room(folder, state, capsys):
+    """Nearly full and full to the last MiB."""
     with pytest.raises(SystemExit) as ended:
         cli.main(["up", "--env", str(folder)])
     assert ended.value.code == ExitCode.PREREQUISITE
@@ -86,9 +88,11 @@ def test_up_names_a_full_disk_and_finishes_when_there_is_room(folder, state, cap
     assert asyncio.run(leftovers.leftovers(NAME)) == {}
 
     filler = fill(state)
-    done = up(folder)
-    assert done.returncode != 0
-    assert "No space left on device" in done.stderr + done.stdout, done.stderr[-3000:]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["up", "--env", str(folder)])
+    assert ended.value.code == ExitCode.PREREQUISITE
+    assert f"disk {Places(NAME).state}: 0.0 GiB free" in capsys.readouterr().err
+    assert asyncio.run(leftovers.leftovers(NAME)) == {}, "nothing was begun"
     filler.unlink()
     again = up(folder)
     assert again.returncode == 0, again.stderr[-3000:]
