@@ -9,6 +9,7 @@ from testinfra.host import Host
 
 from jinku.evidence.channel import Unreachable
 from jinku.evidence.fleet import CONTROLLER, Fleet
+from jinku.model import Topology
 from jinku.places import Places
 
 #: Shell, for sabotages: keep the files of accounts as they are, and put them back to the last byte (AIDE looks).
@@ -123,3 +124,12 @@ def listeners(host: Host) -> dict[tuple[str, str, int], str]:
         if address not in ("::1", "lo") and not address.startswith("127."):
             found[protocol, address, int(port)] = rest[0].partition('"')[2].partition('"')[0] if rest else ""
     return found
+
+
+def primary_database(fleet: Fleet, topology: Topology) -> Host:
+    """The host whose database takes writes now; each is asked. :raises Unreachable: none says so."""
+    for node in topology.nodes_of("postgres"):
+        host = fleet.host(node.name)
+        if host.run("runuser -u postgres -- psql -XAtq -c 'select pg_is_in_recovery()'").stdout.strip() == "f":
+            return host
+    raise Unreachable("no database takes writes")

@@ -6,7 +6,7 @@ import secrets
 import time
 
 import pytest
-from asking import PSQL, as_user, ask
+from asking import PSQL, as_user, ask, primary_database
 from crm_client import Crm, CrmError, Door, RefusedError
 
 from jinku.evidence.sabotage import Sabotage
@@ -53,7 +53,7 @@ def attempt(topology, places, subject, observe):
 @pytest.fixture
 def database(fleet, topology):
     """The machine that holds the CRM's data."""
-    return fleet.host(topology.nodes_of("postgres")[0].name)
+    return primary_database(fleet, topology)
 
 
 def of_the_crm(host, statement):

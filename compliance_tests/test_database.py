@@ -7,7 +7,7 @@ import pytest
 from asking import PSQL, ask
 
 from jinku.evidence.sabotage import Sabotage
-from jinku.model.topology import ALIASES, SERVICES
+from jinku.model.topology import SERVICES
 
 TOKEN = secrets.token_hex(6)
 CERTIFICATE = "sslrootcert=/etc/jinku/tls/ca.pem sslcert=/etc/jinku/tls/host.pem sslkey=/etc/jinku/tls/host.key"
@@ -25,10 +25,10 @@ def shown(host, *names):
 
 
 @pytest.fixture
-def from_the_crm(fleet, topology):
+def from_the_crm(fleet, topology, subject):
     """Log in to the database from where the CRM does, with the CRM host's own certificate unless told otherwise."""
     node = topology.nodes_of("crm")[0]
-    server = f"host={ALIASES['postgres']}.{topology.env.domain} port={SERVICES['postgres'].port}"
+    server = f"host={topology.node(subject.node).fqdn} port={SERVICES['postgres'].port}"
 
     def attempt(*ways):
         return ask(fleet.host(node.name), "pg_try.py", *(f"{server} {way}" for way in ways)).splitlines()
@@ -137,15 +137,14 @@ def test_a_login_in_clear_or_without_certificate_is_refused(from_the_crm):
 @pytest.mark.objects("database")
 @pytest.mark.setting
 def test_roles_of_the_database_have_the_least_privilege(host):
-    """One superuser, for its own machine only; the CRM's role has no attribute and no predefined role; PUBLIC has nothing.
+    """One superuser, for its own machine only; one role that may only replicate; the CRM's role has no attribute; PUBLIC has nothing.
 
-    zh: 仅一个本机超级用户；CRM 角色无特权属性与预定义角色；PUBLIC 无权限。
+    zh: 仅一个本机超级用户；仅一个只能复制的角色；CRM 角色无特权属性与预定义角色；PUBLIC 无权限。
     """
-    strong = sql(
-        host,
-        "select rolname from pg_roles where rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls",
-    )
+    strong = sql(host, "select rolname from pg_roles where rolsuper or rolcreaterole or rolcreatedb or rolbypassrls")
     assert strong == ["postgres"], f"more than the administrator has attributes: {strong}"
+    copies = sql(host, "select rolname from pg_roles where rolreplication and not rolsuper")
+    assert copies in ([], ["replicator"]), f"may copy the database: {copies}"
     member = sql(
         host,
         "select r.rolname from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member"
@@ -173,6 +172,7 @@ def test_the_crm_role_cannot_step_beyond_its_data(host):
 
     zh: 以 CRM 角色实际尝试：不能建角色、读口令、读写文件、执行程序、改设置、建库。
     """
+    standby = sql(host, "select pg_is_in_recovery()") == ["t"]
     statements = (
         "CREATE ROLE sabotage",
         "SELECT rolpassword FROM pg_authid",
@@ -190,6 +190,7 @@ def test_the_crm_role_cannot_step_beyond_its_data(host):
     assert answers, "the statements could not be tried"
     for statement, said in zip(statements, answers, strict=False):
         refused = "permission denied" in said or "must be superuser" in said
+        refused |= standby and "in a read-only transaction" in said  # there nobody may, the administrator neither
         assert refused, f"{statement}: {said.partition(chr(10))[2].strip() or 'done'}"
     assert len(answers) == len(statements), f"only {len(answers)} of {len(statements)} statements were tried"
 
@@ -227,15 +228,17 @@ def test_the_database_keeps_an_audit_trail(host):
 @pytest.mark.objects("database")
 @pytest.mark.behaviour
 def test_a_change_in_the_database_is_on_record_at_the_log_tier(host, fleet, topology, subject):
-    """A definition tried (and rolled back) is found at the log tier: time, host, user, kind of event and statement.
+    """A definition tried (and rolled back; on a standby a look) is found at the log tier: time, host, user, kind of event and statement.
 
-    zh: 执行一次结构变更（随即回滚），可在日志层查到时间、主机、用户、事件类型与语句。
+    zh: 执行一次结构变更（随即回滚；备库上为查询），可在日志层查到时间、主机、用户、事件类型与语句。
     """
-    host.run(f"{PSQL} -d postgres -c 'BEGIN; CREATE TABLE audit_{TOKEN} (); ROLLBACK'")
+    standby = sql(host, "select pg_is_in_recovery()") == ["t"]
+    tried = f"SELECT 'audit_{TOKEN}'" if standby else f"BEGIN; CREATE TABLE audit_{TOKEN} (); ROLLBACK"
+    host.run(f"{PSQL} -d postgres -c %s", tried)
     line = arrived(fleet, topology, subject.node, f"audit_{TOKEN}")
     assert line, "the change is not on record at the log tier"
     assert "AUDIT: SESSION" in line
-    assert "CREATE TABLE" in line
+    assert ("READ,SELECT" if standby else "CREATE TABLE") in line
     assert "postgres" in line
 
 

@@ -114,14 +114,13 @@ def test_the_programs_that_are_asked_are_the_real_ones(host):
 @pytest.mark.objects("database")
 @pytest.mark.setting
 def test_no_other_role_logs_in_or_borrows_rights(host):
-    """Only the administrator, the CRM and the vault log in; none of the latter holds a predefined role or a strong function.
+    """Only the administrator, the CRM, the vault, the other site's server and the heartbeat log in; only the first has predefined roles.
 
-    zh: 仅管理员、CRM 与密钥库角色可登录，且后两者不（间接）持有预定义角色，也无额外的提权函数。
+    zh: 仅管理员、CRM、密钥库、对端复制与心跳角色可登录，且后四者不（间接）持有预定义角色，也无额外的提权函数。
     """
     roles = set(sql(host, "select rolname from pg_roles where rolcanlogin"))
-    assert roles <= {"postgres", "crm", "openbao"}, (
-        f"also logs in: {', '.join(sorted(roles - {'postgres', 'crm', 'openbao'}))}"
-    )
+    known = {"postgres", "crm", "openbao", "replicator", "heartbeat"}
+    assert roles <= known, f"also logs in: {', '.join(sorted(roles - known))}"
     borrowed = sql(
         host,
         "select u.rolname, r.rolname from pg_roles u, pg_roles r where u.rolcanlogin and not u.rolsuper"

@@ -6,7 +6,9 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
+from jinku import replication
 from jinku.model import Node, Topology
 from jinku.model.topology import HOSTS, SERVICES, VAULT, Service
 from jinku.places import Places
@@ -32,6 +34,8 @@ _SHOWN = (
 _OPENSSL_END = "%b %d %H:%M:%S %Y GMT"
 #: Services that show a certificate to whoever asks -> how openssl asks them.
 _TLS = {"edge_https": "-servername {name}", "crm": "", "postgres": "-starttls postgres", "vault": "", "log": ""}
+#: Last, on a node with a database: which of the pair it is, and how far it is behind.
+_DATABASE = f"; echo ---; sudo -n {replication.PROGRAM} state"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class NodeStatus:
     sealed: bool | None = None
     certificates: dict[str, str] = field(default_factory=dict)
     """Service -> the end of the certificate that it shows, RFC 3339."""
+    database: dict[str, Any] = field(default_factory=dict)
+    """The document ``jinku/postgres/1`` of a node with a database."""
+    rpo_seconds: float = 0.0
+    """How far behind a standby may be."""
 
     @property
     def expired(self) -> tuple[str, ...]:
@@ -65,11 +73,21 @@ class NodeStatus:
 
     @property
     def healthy(self) -> bool:
-        """Reachable, fully booted, no failed unit, every declared service listens, no volume is shut, its vault is open, no certificate is over."""
+        """Reachable, fully booted, no failed unit, every declared service listens, no volume is shut, its vault is open, no certificate is over.
+
+        A standby also follows within the RPO.
+        """
         open_ = SHUT not in self.volumes.values() and (self.sealed is False or "vault" not in self.tiers)
-        return (
-            self.reachable and self.system == "running" and open_ and all(self.services.values()) and not self.expired
-        )
+        up = self.reachable and self.system == "running" and open_ and all(self.services.values())
+        return up and not self.expired and self.follows
+
+    @property
+    def follows(self) -> bool:
+        """Whether a standby receives and is within the RPO; true of everything that is no standby."""
+        if self.database.get("role") != "standby":
+            return self.database.get("role") != "fenced"
+        lag = self.database.get("lag_seconds")
+        return bool(self.database.get("streaming")) and lag is not None and float(lag) <= self.rpo_seconds
 
     @property
     def state(self) -> str:
@@ -85,7 +103,7 @@ class NodeStatus:
             return "vault is sealed; `jinku unseal`"
         if shut := [name for name, how in self.volumes.items() if how == SHUT]:
             return f"volume shut: {', '.join(shut)}"
-        return "ok" if self.healthy else "service down"
+        return "ok" if self.healthy else "does not follow" if all(self.services.values()) else "service down"
 
     def as_json(self) -> dict[str, object]:
         """The node as it stands in a document of the schema ``jinku/status/1``."""
@@ -101,8 +119,8 @@ def services_of(topology: Topology, node: Node) -> list[Service]:
 
 def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     """Make sense of what :data:`_LOOK` printed on a node."""
-    parts = [part.strip() for part in (output + "\n---" * 6 + "\n").split("---\n")]
-    system, failed, sockets, since, volumes, seal, shown = parts[:7]
+    parts = [part.strip() for part in (output + "\n---" * 7 + "\n").split("---\n")]
+    system, failed, sockets, since, volumes, seal, shown, database = parts[:8]
     listening = set()
     for line in sockets.splitlines():
         protocol, _, address = line.partition(" ")
@@ -115,6 +133,7 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     units = tuple(line.split()[0] for line in failed.splitlines() if line.strip())
     names = {volume.name for volume in node.volumes}
     how = {name: word for name, word in _volumes(volumes).items() if name in names}
+    found = json.loads(database) if database.startswith("{") and database.endswith("}") else {}
     return NodeStatus(
         node.name,
         node.site,
@@ -129,6 +148,8 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
         how,
         _sealed(seal),
         _ends(shown),
+        found,
+        topology.env.objectives.rpo_minutes * 60.0,
     )
 
 
@@ -165,7 +186,7 @@ def look_at(topology: Topology, node: Node) -> str:
         if service.name in _TLS:
             more = _TLS[service.name].format(name=next(iter(node.aliases), node.fqdn))
             asked += _SHOWN.format(address=node.address, port=service.port, name=service.name, more=more)
-    return f"{asked}; true"
+    return f"{asked}{_DATABASE if 'postgres' in node.tiers else ''}; true"
 
 
 def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:

@@ -252,7 +252,7 @@ def test_an_up_that_was_interrupted_is_not_noted_as_a_success(lab, monkeypatch, 
             ["vault"],
             "nodes: has 2 nodes of the tier vault (sec1, more1), which `jinku up` cannot join yet; the",
         ),
-        ("small", ["postgres"], "nodes: has 2 nodes of the tier postgres (db1, more1)"),
+        ("small", ["postgres"], "nodes: has 2 nodes of the tier postgres (db1, more1), which `jinku up`"),
     ],
 )
 def test_up_refuses_what_it_cannot_join_yet_and_touches_nothing(tmp_path, capsys, profile, nodes, text):

@@ -42,7 +42,7 @@ def test_the_plugin_says_what_the_model_says(tmp_path: Path) -> None:
     topology = Topology.of(load_environment("standard"))
     expected = inventory(topology, Places(topology.env.name))
     assert set(said["_meta"]["hostvars"]) == {node.name for node in topology.nodes}
-    assert said["postgres"]["hosts"] == ["db1", "db2", "db3"]
+    assert said["postgres"]["hosts"] == ["db1", "db2", "db3", "db4"]
     told = said["_meta"]["hostvars"]["db2"]
     for name in ("jinku_node", "jinku_hosts", "jinku_services", "jinku_firewall_ruleset", "ansible_host"):
         assert told[name] == expected["_meta"]["hostvars"]["db2"][name]

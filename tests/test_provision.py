@@ -52,7 +52,7 @@ def run(verb, folder, pulumi, steps=None):
 def test_two_sites_come_up_and_the_second_time_nothing_changes(existing, pulumi):
     first = run("up", existing, pulumi)
     assert [result.error for result in first.values()] == ["", ""]
-    assert set(first["b"].outputs["nodes"]) == {"aud2"}
+    assert set(first["b"].outputs["nodes"]) == {"db2", "ops2", "aud2"}
     assert first["a"].outputs["nodes"]["db1"] == {"address": "10.20.0.68", "ssh_host_key": KEY}
     assert first["a"].changed > 0
     again = run("up", existing, pulumi)

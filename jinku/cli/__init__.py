@@ -24,6 +24,8 @@ VERBS = (
     "plan",
     "up",
     "status",
+    "promote",
+    "rejoin",
     "nodes",
     "flows",
     "ssh",

@@ -3,7 +3,7 @@
 
 import click
 
-from jinku import lock
+from jinku import lock, status
 from jinku.cli import playbook, sites
 from jinku.cli.exit_codes import Failure
 from jinku.cli.preflight import preflight
@@ -28,7 +28,10 @@ def command(env: Selection) -> None:
             new = unknown(env.topology, env.places)
             for name in new:
                 progress.line(f"{name}: new: up will make and configure it", "yellow")
-            limit = ["--limit", ":".join(["all", *(f"!{name}" for name in new)])] if new else []
+            dead = _dead_sites(env, progress)
+            without = [*(f"!{name}" for name in new), *(f"!site_{site}" for site in dead)]
+            limit = ["--limit", ":".join(["all", *without])] if without else []
+            bad += [f"hosts of site {site}" for site in dead]
             with progress.stage("files and settings (ansible-playbook --check --diff)"):
                 convergence = playbook.run(env, ["--check", "--diff", *limit], progress, verbose=False)
                 _show(convergence, progress)
@@ -41,6 +44,23 @@ def command(env: Selection) -> None:
         progress.line(f"{changes} changes to make" if changes else "nothing to change")
     if bad:
         raise Failure(f"could not be looked at in full: {', '.join(bad)}")
+
+
+def _dead_sites(env: Selection, progress: Progress) -> list[str]:
+    """Sites of which no node answers: the others are looked at without waiting for each of their hosts in turn."""
+    nodes = [
+        node for node in status.look(env.topology, env.places) if node.name not in unknown(env.topology, env.places)
+    ]
+    dead = []
+    for site in sorted({node.site for node in nodes}):
+        here = [node for node in nodes if node.site == site]
+        if not any(node.reachable for node in here):
+            dead.append(site)
+            progress.line(
+                f"site {site}: none of its {len(here)} nodes answers ({here[0].error}); only the other site is looked at",
+                "red",
+            )
+    return dead if len(dead) < len({node.site for node in nodes}) else []
 
 
 def _show(convergence: Convergence, progress: Progress) -> None:

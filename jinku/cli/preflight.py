@@ -10,18 +10,24 @@ from jinku.model.environment import Tier
 from jinku.model.profiles import NODES
 from jinku.ssh_access import unknown
 
-#: Their roles do not join nodes into a cluster yet: each would come up as one of its own.
+#: Their roles do not join nodes of one site into a cluster yet: each would come up as one of its own.
 SINGLE: tuple[Tier, ...] = ("vault", "postgres")
+#: Of these the other site may have one, too: it follows the first.
+PAIRED: tuple[Tier, ...] = ("postgres",)
 
 
 def several(topology: Topology) -> list[str]:
     """`<field>: <what is wrong>; <what would be right>` for each tier of which `up` could not yet join the nodes. Pure."""
     found = []
+    profile = topology.env.profile
     for tier in SINGLE:
-        names = [node.name for node in topology.nodes_of(tier)]
-        profile = topology.env.profile
-        field = "profile" if sum(tier in node.tiers for node in NODES[profile]) > 1 else "nodes"
-        if len(names) > 1:
+        sites = [(site,) for site in topology.sites] if tier in PAIRED else [topology.sites]
+        for where in sites:
+            names = [node.name for node in topology.nodes_of(tier) if node.site in where]
+            if len(names) < 2:
+                continue
+            ours = [node for node in NODES[profile] if tier in node.tiers and node.site in where]
+            field = "profile" if len(ours) > 1 else "nodes"
             wrong = f"has {len(names)} nodes of the tier {tier} ({', '.join(names)}), which `jinku up` cannot join yet"
             right = "small, which has one" if field == "profile" else "the profile's own alone"
             found.append(f"{field}: {wrong}; {right}")

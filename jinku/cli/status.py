@@ -3,7 +3,7 @@
 
 import click
 
-from jinku import status
+from jinku import replication, status
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
@@ -30,11 +30,31 @@ def command(env: Selection, as_json: bool) -> None:
                 [f"{name}{'' if up else ' DOWN'}" for name, up in node.services.items()],
                 [f"{name}: {how}" for name, how in node.volumes.items()],
                 node.failed_units,
+                replication.words(node.database) if node.database else "",
                 node.up_since,
             )
             for node in nodes
         ]
-        print_table(("site", "node", "tiers", "state", "services", "volumes", "failed units", "up since"), rows)
+        titles = ("site", "node", "tiers", "state", "services", "volumes", "failed units", "database", "up since")
+        print_table(titles, rows)
+        for line in _sites(nodes):
+            click.echo(line)
     bad = [node.name for node in nodes if not node.healthy]
     if bad:
         raise Failure(f"not healthy: {', '.join(bad)}")
+
+
+def _sites(nodes: list[status.NodeStatus]) -> list[str]:
+    """A line for each site, and what to do when one of them is gone."""
+    lines = []
+    for site in sorted({node.site for node in nodes}):
+        here = [node for node in nodes if node.site == site]
+        answer, healthy = sum(node.reachable for node in here), sum(node.healthy for node in here)
+        lines.append(f"site {site}: {answer} of {len(here)} nodes answer, {healthy} are healthy")
+        primary = any(node.database.get("role") == "primary" for node in nodes)
+        standby = next((node.site for node in nodes if node.database.get("role") == "standby"), "")
+        if not answer and standby and not primary:
+            lines.append(
+                f"site {site} is not there, and no primary of the database answers: `jinku promote {standby}`, docs/runbooks/site-lost"
+            )
+    return lines

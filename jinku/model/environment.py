@@ -32,7 +32,7 @@ Domain = Annotated[
     ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log"]
+Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "witness"]
 Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
 Duty = Literal["system", "audit", "security"]
 

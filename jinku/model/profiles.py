@@ -13,6 +13,7 @@ TIER_ZONE: dict[Tier, Zone] = {
     "vault": "security",
     "bastion": "ops",
     "log": "audit",
+    "witness": "audit",
 }
 
 #: tier -> (kind, mount point, size in GiB)
@@ -21,6 +22,7 @@ VOLUMES: dict[Tier, tuple[tuple[str, str, int], ...]] = {
     "postgres": (("data", "/var/lib/postgresql", 20),),
     "vault": (("raft", "/var/lib/openbao", 2),),
     "log": (("logs", "/var/log/remote", 20),),
+    "witness": (("seals", "/var/lib/jinku-witness", 2),),
 }
 
 
@@ -42,7 +44,9 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("sec1", "a", "security", ("vault",), 4),
         NodeSpec("ops1", "a", "ops", ("bastion",), 4),
         NodeSpec("aud1", "a", "audit", ("log",), 4),
-        NodeSpec("aud2", "b", "audit", (), 4),
+        NodeSpec("db2", "b", "data", ("postgres",), 4),
+        NodeSpec("ops2", "b", "ops", ("bastion",), 4),  # site b is entered when site a is dead
+        NodeSpec("aud2", "b", "audit", ("witness",), 4),
     ),
     "standard": (
         NodeSpec("edge1", "a", "dmz", ("edge",), 4),
@@ -57,7 +61,9 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("vault3", "a", "security", ("vault",), 6),
         NodeSpec("bastion1", "a", "ops", ("bastion",), 4),
         NodeSpec("log1", "a", "audit", ("log",), 4),
-        NodeSpec("log2", "b", "audit", (), 4),
+        NodeSpec("db4", "b", "data", ("postgres",), 4),
+        NodeSpec("bastion2", "b", "ops", ("bastion",), 4),
+        NodeSpec("log2", "b", "audit", ("witness",), 4),
     ),
 }
 

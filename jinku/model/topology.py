@@ -44,12 +44,13 @@ POSTGRES = Service("postgres", "postgres", 5432)
 VAULT = Service("vault", "vault", 8200)
 VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
 LOG = Service("log", "log", 6514)
+WITNESS = Service("witness", "witness", 6515)
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
 ACME_DIRECTORY = Service("acme", ACME, 443)  # or the port that `edge.acme_directory` names
 SERVICES = {
     service.name: service
-    for service in (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, NTP, PACKAGES)
+    for service in (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, WITNESS, NTP, PACKAGES)
 }
 
 
@@ -85,9 +86,11 @@ FLOWS = (
     Flow("edge", CRM, en="the edge passes requests to the CRM", zh="边界转发请求到 CRM"),
     Flow("crm", POSTGRES, en="the CRM stores its data", zh="CRM 存取业务数据"),
     Flow("vault", POSTGRES, en="the vault rotates database passwords", zh="密钥库轮换数据库口令"),
+    Flow("postgres", POSTGRES, en="the standby follows the primary", zh="备库跟随主库复制"),
     Flow(HOSTS, VAULT, en="every host renews its certificate and secrets", zh="各主机更新证书与密钥"),
     Flow("vault", VAULT_CLUSTER, en="members of the vault replicate", zh="密钥库成员间复制"),
     Flow(HOSTS, LOG, en="every host sends its log", zh="各主机发送日志"),
+    Flow("log", WITNESS, en="seals of the logs are kept elsewhere", zh="日志摘要另处留存"),
     Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
     Flow("edge", ACME_DIRECTORY, en="the edge gets the users' certificate", zh="边界获取对外证书"),
@@ -101,6 +104,7 @@ ALIASES: dict[Tier, str] = {
     "vault": "vault",
     "log": "log",
     "bastion": "bastion",
+    "witness": "witness",
 }
 
 

@@ -183,13 +183,14 @@ def configure_database(
     # letters and digits only: the password goes into a pgpass file, where : and \\ would need escapes
     settings.keep("sys/policies/password/database", {"policy": _RULE_FOR_PASSWORDS})
     files = f"sslmode=verify-full&sslrootcert={tls}/ca.pem&sslcert={tls}/host.pem&sslkey={tls}/host.key"
-    host = f"{fleet.database_name}:{fleet.database_port}"
+    # whichever is the primary now: nobody has to tell the vault of a promotion
+    hosts = f"host={','.join(fleet.database_names)}&port={fleet.database_port}&target_session_attrs=read-write"
     settings.keep(
         "database/config/crm",
         {
             "plugin_name": "postgresql-database-plugin",
             "allowed_roles": ["crm"],
-            "connection_url": f"postgresql://openbao@{host}/postgres?{files}",
+            "connection_url": f"postgresql://openbao@/postgres?{hosts}&connect_timeout=5&{files}",
             # connections are opened anew, so that the machine's renewed leaf is used
             "max_connection_lifetime": f"{5 * _MINUTE}s",
             "password_authentication": "scram-sha-256",

@@ -45,7 +45,8 @@ class Fleet:
     """All machines of an environment and how its vault is reached.
 
     `vault_name` is the name that the vault's certificate carries, `port` its TCP port; `state` is the
-    environment's state folder; `pgp_keys` the operators' OpenPGP keys (base64), if any, and `pgp_names` whose they are.
+    environment's state folder; `database_names` are the servers of which one is the primary; `pgp_keys` the
+    operators' OpenPGP keys (base64), if any, and `pgp_names` whose they are.
     """
 
     environment: str
@@ -53,7 +54,7 @@ class Fleet:
     machines: tuple[Machine, ...]
     vault_name: str
     port: int
-    database_name: str
+    database_names: tuple[str, ...]
     database_port: int
     pgp_keys: tuple[str, ...] = ()
     pgp_names: tuple[str, ...] = ()
@@ -80,7 +81,7 @@ class Fleet:
             machines=machines,
             vault_name=str(names["vault"]),
             port=int(services["vault"]["port"]),
-            database_name=str(names.get("postgres", "")),
+            database_names=tuple(machine.fqdn for machine in machines if "postgres" in machine.tiers),
             database_port=int(services.get("postgres", {}).get("port", 0)),
             pgp_keys=tuple(str(person["pgp"]) for person in holders),
             pgp_names=tuple(str(person["name"]) for person in holders),

@@ -1,11 +1,14 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The statements that bring roles, databases and the vault's one right to what they should be. Asked in database postgres.
+-- The statements that bring roles, databases, rights and what the pair of sites needs to what they should be. Asked in database postgres.
 -- crm_owner owns the database and cannot log in; crm logs in and acts as crm_owner; openbao may set crm's password and
 -- nothing else: a right of CREATEROLE with ADMIN OPTION would let it grant itself crm and read every customer.
 WITH
-role(name, login) AS (VALUES ('crm_owner', false), ('crm', true), ('openbao', true)),
+role(name, login, replication) AS (VALUES ('crm_owner', false, false), ('crm', true, false), ('openbao', true, false),
+    ('replicator', true, true), -- the other site's server, by its certificate
+    ('heartbeat', true, false)), -- jinku-postgres-heartbeat.service, by the socket
 setting(role, dbname, entry) AS (VALUES
     ('crm', :'database', 'role=crm_owner'),
+    ('heartbeat', NULL, 'synchronous_commit=off'),
     ('openbao', NULL, 'log_min_error_statement=panic'), -- a failing statement would be logged with the password's verifier
     ('postgres', NULL, 'pgaudit.log=all, -misc')),
 body(text) AS (VALUES ($body$
@@ -19,18 +22,39 @@ BEGIN
     EXECUTE format('ALTER ROLE %I PASSWORD %L', name, verifier);
 END
 $body$)),
+heartbeat(text) AS (VALUES ($body$
+BEGIN
+    IF NOT pg_is_in_recovery() THEN
+        UPDATE jinku.heartbeat SET at = clock_timestamp();
+        IF NOT FOUND THEN
+            INSERT INTO jinku.heartbeat (at) VALUES (clock_timestamp());
+        END IF;
+    END IF;
+END
+$body$)),
+-- One row, on either server: how far the standby is behind. On the primary lag_seconds is null while nothing is under way.
+replication(text) AS (VALUES ($view$
+SELECT pg_is_in_recovery() AS standby,
+    CASE WHEN pg_is_in_recovery() THEN (SELECT extract(epoch FROM clock_timestamp() - at) FROM jinku.heartbeat)
+        ELSE (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')) END AS lag_seconds,
+    CASE WHEN pg_is_in_recovery() THEN (SELECT greatest(latest_end_lsn - pg_last_wal_replay_lsn(), 0) FROM pg_stat_wal_receiver)
+        ELSE (SELECT max(pg_current_wal_lsn() - replay_lsn) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')) END AS lag_bytes,
+    CASE WHEN pg_is_in_recovery() THEN EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+        ELSE EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming') END AS streaming
+$view$)),
 open_to_all AS ( -- databases on which PUBLIC holds a right
     SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) AS acl
     WHERE acl.grantee = 0 GROUP BY datname),
-connects(dbname, role) AS (VALUES ('postgres', 'openbao'), (:'database', 'crm')),
+connects(dbname, role) AS (VALUES ('postgres', 'openbao'), ('postgres', 'heartbeat'), (:'database', 'crm')),
 needed(step, statement) AS (
-    SELECT 1, format('CREATE ROLE %I %s NOINHERIT', name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END)
+    SELECT 1, format('CREATE ROLE %I %s %s NOINHERIT', name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END,
+        CASE WHEN replication THEN 'REPLICATION' ELSE 'NOREPLICATION' END)
     FROM role WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
     UNION ALL
-    SELECT 2, format('ALTER ROLE %I %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT',
-        name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END)
+    SELECT 2, format('ALTER ROLE %I %s %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT', name,
+        CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN replication THEN 'REPLICATION' ELSE 'NOREPLICATION' END)
     FROM role JOIN pg_roles ON rolname = name
-    WHERE rolcanlogin <> login OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls OR rolinherit
+    WHERE rolcanlogin <> login OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication <> replication OR rolbypassrls OR rolinherit
     UNION ALL
     SELECT 3, format('ALTER ROLE %I NOLOGIN', rolname) -- nobody else logs in
     FROM pg_roles WHERE rolcanlogin AND rolname <> 'postgres' AND rolname NOT IN (SELECT name FROM role)
@@ -66,8 +90,8 @@ needed(step, statement) AS (
     UNION ALL
     SELECT 11, 'CREATE SCHEMA jinku' WHERE to_regnamespace('jinku') IS NULL
     UNION ALL
-    SELECT 12, 'GRANT USAGE ON SCHEMA jinku TO openbao'
-    WHERE to_regrole('openbao') IS NOT NULL AND NOT coalesce(has_schema_privilege('openbao', to_regnamespace('jinku'), 'USAGE'), false)
+    SELECT 12, format('GRANT USAGE ON SCHEMA jinku TO %I', name) FROM (VALUES ('openbao'), ('heartbeat'), ('pg_monitor')) AS wanted(name)
+    WHERE to_regrole(name) IS NOT NULL AND NOT coalesce(has_schema_privilege(name, to_regnamespace('jinku'), 'USAGE'), false)
     UNION ALL
     SELECT 13, 'CREATE OR REPLACE FUNCTION jinku.set_password(name text, verifier text) RETURNS void LANGUAGE plpgsql '
         || 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ' || quote_literal(text)
@@ -85,5 +109,21 @@ needed(step, statement) AS (
     SELECT 16, 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
     FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) AS acl
     WHERE nspname = 'public' AND acl.grantee = 0 GROUP BY nspname
+    UNION ALL
+    SELECT 17, 'CREATE TABLE jinku.heartbeat (one boolean PRIMARY KEY DEFAULT true CHECK (one), at timestamptz NOT NULL)'
+    WHERE to_regclass('jinku.heartbeat') IS NULL
+    UNION ALL
+    SELECT 18, 'GRANT SELECT, INSERT, UPDATE ON jinku.heartbeat TO heartbeat'
+    WHERE NOT coalesce(has_table_privilege('heartbeat', to_regclass('jinku.heartbeat'), 'SELECT')
+        AND has_table_privilege('heartbeat', to_regclass('jinku.heartbeat'), 'INSERT')
+        AND has_table_privilege('heartbeat', to_regclass('jinku.heartbeat'), 'UPDATE'), false)
+    UNION ALL
+    SELECT 19, 'CREATE OR REPLACE FUNCTION jinku.beat() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS '
+        || quote_literal(text)
+    FROM heartbeat WHERE NOT EXISTS (SELECT FROM pg_proc WHERE oid = to_regprocedure('jinku.beat()') AND NOT prosecdef AND prosrc = text)
+    UNION ALL
+    SELECT 20, 'DROP VIEW IF EXISTS jinku.replication; CREATE VIEW jinku.replication AS ' || text
+        || '; GRANT SELECT ON jinku.replication TO pg_monitor; COMMENT ON VIEW jinku.replication IS ' || quote_literal(md5(text))
+    FROM replication WHERE obj_description(to_regclass('jinku.replication'), 'pg_class') IS DISTINCT FROM md5(text)
 )
 SELECT statement || ';' FROM needed ORDER BY step, statement;

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Brings the cluster to what the configuration and the two SQL files say. Prints a line for each change, nothing otherwise.
-# Arguments: name of the application's database; --check says what would change and changes nothing.
+# Arguments: name of the application's database; whether its site is the first (True, False); what the servers of the other site
+# are, as the words NAME=ROLE, and their slots, separated by commas; --check says what would change and changes nothing.
 set -euo pipefail
 
-database=$1
-check=${2:-}
+database=$1 first_site=$2 peers=$3 slots=$4
+check=${5:-}
 bin=/usr/lib/postgresql/17/bin
 data=/var/lib/postgresql/17/main
 conf=/etc/postgresql/17/main
@@ -18,8 +19,40 @@ PGPORT=$(sed -n "s/^port = //p" "$conf/postgresql.conf")
 export PGPORT
 
 as_postgres() { runuser -u postgres -- "$@"; }
-sql() { as_postgres psql -X -q -At -v ON_ERROR_STOP=1 -v "database=$database" -h "$socket" "$@"; }
+sql() { as_postgres psql -X -q -At -v ON_ERROR_STOP=1 -v "database=$database" -v "slots=$slots" -h "$socket" "$@"; }
 changed() { echo "$*"; [ -z "$check" ]; } # true when the change is to be made
+
+# On an empty volume: a new cluster only where there is certainly no other copy of the data.
+make_cluster() {
+    as_postgres mkdir -p -m 0750 "${data%/*}"
+    as_postgres "$bin/initdb" -D "$data" --data-checksums --encoding=UTF8 --locale-provider=builtin \
+        --locale=C.UTF-8 --auth=reject >/dev/null
+    touch /run/jinku-postgres.new
+}
+
+make_or_copy() {
+    case " $peers " in
+        *=primary*) if changed "cluster: copied from the primary"; then may_read_the_key && jinku-postgres copy; fi ;;
+        *=standby* | *=fenced*)
+            echo "cluster: there is no data here, but $peers holds a copy; \`jinku promote\` at its site, then the same command again" >&2
+            exit 1
+            ;;
+        *=unknown*)
+            echo "cluster: there is no data here, and $peers, which may hold a copy, cannot be asked; bring it up first" >&2
+            exit 1
+            ;;
+        *=none* | "  ")
+            if [ "$first_site" = True ]; then
+                if changed "cluster: made"; then make_cluster; fi
+            elif [ -n "$check" ]; then
+                echo "cluster: would be copied from the first site's"
+            else
+                echo "cluster: there is no data here, nor at $peers, which is converged first" >&2
+                exit 1
+            fi
+            ;;
+    esac
+}
 
 adopt_or_make() {
     local root=/var/lib/postgresql
@@ -30,11 +63,7 @@ adopt_or_make() {
         if changed "volume $root: owner and mode"; then chown postgres:postgres "$root" && chmod 0750 "$root"; fi
     fi
     if [ ! -f "$data/PG_VERSION" ]; then
-        if changed "cluster: made"; then
-            as_postgres mkdir -p -m 0750 "${data%/*}"
-            as_postgres "$bin/initdb" -D "$data" --data-checksums --encoding=UTF8 --locale-provider=builtin \
-                --locale=C.UTF-8 --auth=reject >/dev/null
-        fi
+        make_or_copy
     elif ! "$bin/pg_controldata" "$data" | grep -q '^Data page checksum version: *1'; then
         if changed "cluster: checksums on"; then
             systemctl stop "$unit"
@@ -44,12 +73,20 @@ adopt_or_make() {
 }
 
 may_read_the_key() {
+    getent passwd jinku-heartbeat >/dev/null || { if changed "account jinku-heartbeat: made"; then systemd-sysusers /etc/sysusers.d/jinku-heartbeat.conf; fi; }
     if ! id -nG postgres | grep -qw jinku-tls; then
         if changed "account postgres: group jinku-tls"; then
             usermod -a -G jinku-tls postgres
             systemctl stop "$unit"
         fi
     fi
+}
+
+may_be_primary() {
+    local why
+    why=$(jinku-postgres guard 2>&1) && return
+    echo "$why"
+    [ -n "$check" ] || { echo "$why" >&2 && exit 1; }
 }
 
 run_server() {
@@ -81,6 +118,28 @@ run_server() {
     fi
 }
 
+recovering() { [ "$(sql -d postgres -c 'SELECT pg_is_in_recovery()')" = t ]; }
+
+# A standby that does not follow is not mended here: only a person may decide that its data is worth nothing.
+follow() {
+    local second
+    case " $peers " in *=primary*) ;; *) return 0 ;; esac # nobody to follow: its own host says so
+    for second in $(seq 30); do
+        [ "$(sql -d postgres -c 'SELECT streaming FROM jinku.replication' 2>/dev/null)" = t ] && return 0
+        [ -z "$check" ] || break
+        sleep 1
+    done
+    echo "standby: does not follow the primary ($second s): $(journalctl -q -n 40 -o cat -t postgres | grep -E 'FATAL|ERROR' | tail -1)"
+    [ -n "$check" ] || { echo "standby: \`jinku rejoin\` makes a new copy of the primary and moves this data aside" >&2 && exit 1; }
+}
+
+keep_units() {
+    local name
+    for name in jinku-postgres-heartbeat.service jinku-postgres-watch.timer; do
+        systemctl is-active -q "$name" || { if changed "$name: started"; then systemctl daemon-reload && systemctl start "$name"; fi; }
+    done
+}
+
 # Each SQL file is a query whose rows are the statements that are needed; nothing differs when there is none.
 apply() {
     local statements round
@@ -98,10 +157,20 @@ apply() {
 main() {
     local exists
     adopt_or_make
+    if [ -n "$check" ] && [ ! -f "$data/PG_VERSION" ]; then return; fi
     may_read_the_key
+    may_be_primary
     run_server
     if [ -n "$check" ] && ! systemctl is-active -q "$unit"; then return; fi
+    if recovering; then
+        apply postgres slots_sql
+        follow
+        keep_units
+        return
+    fi
     apply postgres cluster_sql
+    apply postgres slots_sql
+    keep_units
     exists=$(sql -d postgres -c "SELECT count(*) FROM pg_database WHERE datname = '$database'")
     if [ "$exists" = 1 ]; then apply "$database" database_sql; fi
 }

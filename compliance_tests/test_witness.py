@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The witness of the logs: what proves that they were not shortened or rewritten lies on another host, at another site."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jinku.evidence.sabotage import Sabotage
+
+FOLDER, KEPT = "/var/log/remote", "/var/lib/jinku-witness"
+KEPT_DAYS = 180
+#: Between two seals nothing is proven yet; more than a few minutes of that is too long to change logs unseen.
+SILENT_SECONDS = 300
+SCRIPT = Path(__file__).with_name("asked") / "sealed_files.py"
+
+
+@pytest.fixture
+def witness(fleet, topology, subject):
+    """Host of a witness that is neither the log host nor at its site."""
+    log = topology.node(subject.node)
+    found = [node for node in topology.nodes_of("witness") if node.site != log.site]
+    assert found, "no host at another site witnesses the logs"
+    return fleet.host(found[0].name)
+
+
+@pytest.mark.control("dengbao:8.1.4.3.c", "dengbao:8.1.3.5.c", "iso27001:A.8.15", "iso27001:A.5.33")
+@pytest.mark.objects("log")
+@pytest.mark.setting
+def test_seals_of_the_logs_are_kept_at_another_site(witness, topology, subject):
+    """The witness has a fresh, unbroken chain of seals from the log host, on a volume of its own, and nobody but root writes there.
+
+    zh: 另一站点的见证主机持有日志主机新近且连续的摘要链，位于独立卷，仅 root 可写。
+    """
+    judged = witness.run(f"jinku-witness check {KEPT} {SILENT_SECONDS}")
+    assert judged.rc == 0, judged.stderr.strip()
+    sealed = json.loads(witness.check_output(f"jinku-witness sealed {KEPT} {subject.node}"))
+    assert {path.partition("/")[0] for path in sealed} >= {node.name for node in topology.nodes}, "hosts without a seal"
+    assert witness.check_output(f"findmnt -n -o TARGET --target {KEPT}") == KEPT, "not on a volume of its own"
+    writable = witness.check_output(f"find {KEPT} -xdev -not -user root -print -o -perm /022 -print")
+    assert not writable, f"others may write {writable}"
+    assert witness.check_output("systemctl is-active jinku-witness.timer") == "active"
+
+
+@pytest.mark.control("dengbao:8.1.4.3.c", "dengbao:8.1.3.5.c", "iso27001:A.8.15", "iso27001:A.5.33")
+@pytest.mark.objects("log")
+@pytest.mark.behaviour
+def test_the_log_files_hold_what_was_sealed(host, witness, subject):
+    """Each received file is read again and still begins with exactly what the witness was told; none that must be kept is gone.
+
+    zh: 逐一重读已接收的日志文件，其内容与见证主机所存摘要一致，应保留的文件均在。
+    """
+    sealed = json.loads(witness.check_output(f"jinku-witness sealed {KEPT} {subject.node}"))
+    text = f"SEALED = {sealed!r}\n{SCRIPT.read_text(encoding='utf-8')}"
+    said = host.run(
+        f": compliance_tests/asked/{SCRIPT.name}; python3 -IS - {FOLDER} {KEPT_DAYS}", given=text, timeout=120
+    )
+    assert said.rc == 0, said.stderr
+    *changed, count = said.stdout.splitlines()
+    assert not changed, "; ".join(changed[:10])
+    assert int(count.split()[0]) > 0, "nothing was sealed"
+
+
+#: The oldest line of a node's file of today, which is sealed and stays where it is.
+_FILE = f"{FOLDER}/edge1/$(date +%F).log"
+_SEALS = f"{KEPT}/aud1/$(date +%Y-%m).log"
+SABOTAGE = (
+    Sabotage(
+        "a received line is rewritten in its place",
+        on="log",
+        breaks=f"dd if={_FILE} of=/run/sabotage.byte bs=1 count=1 skip=30 2>/dev/null && printf '#' | dd of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null",
+        mends=f"dd if=/run/sabotage.byte of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null && rm /run/sabotage.byte",
+        kills=("test_the_log_files_hold_what_was_sealed",),
+    ),
+    Sabotage(
+        "a received file is shortened while nothing arrives",
+        on="log",
+        breaks=f"systemctl stop jinku-log-seal.service rsyslog.service syslog.socket; cp -p {_FILE} /run/sabotage.log && head -c 1000 /run/sabotage.log > {_FILE}",
+        mends=f"cat /run/sabotage.log > {_FILE} && rm /run/sabotage.log && systemctl start rsyslog.service jinku-log-seal.service",
+        kills=("test_the_log_files_hold_what_was_sealed",),
+        settle=1,
+    ),
+    # In its place: rsyslog holds the file open, and a new one of the same name would miss what comes meanwhile.
+    Sabotage(
+        "a seal is rewritten at the witness",
+        on="log",
+        where="aud2",
+        breaks=f"dd if={_SEALS} of=/run/sabotage.byte bs=1 count=1 skip=45 2>/dev/null && printf '#' | dd of={_SEALS} bs=1 seek=45 conv=notrunc 2>/dev/null",
+        mends=f"dd if=/run/sabotage.byte of={_SEALS} bs=1 seek=45 conv=notrunc 2>/dev/null && rm /run/sabotage.byte",
+        kills=("test_seals_of_the_logs_are_kept_at_another_site",),
+    ),
+)
