@@ -309,6 +309,7 @@ SABOTAGE = (
             "test_the_attack_rules_block",
             "test_known_attacks_are_refused",
             "test_attacks_in_the_fields_of_the_crm_are_refused",
+            "test_a_password_is_exempt_in_a_login_and_nowhere_else",
             "test_only_what_the_rules_can_read_passes",
         ),
     ),
