@@ -157,19 +157,16 @@ def test_a_password_is_exempt_in_a_login_and_nowhere_else(ask_edge):
     zh: 仅登录请求中的口令字段免检，其他位置的同名字段仍受检查。
     """
     attack = IN_A_FIELD["SQL injection"]
-
-    def sent(path: str, text: str) -> int:
-        return ask_edge("POST", path, text.encode(), JSON).status
-
     login = {"id": 0, "method": "common.db.login", "params": ["nobody-of-that-name", {"password": attack}, "en"]}
-    assert sent("/crm/", json.dumps(login)) not in {400, 403}, "a good password is refused"
+    good = ask_edge("POST", "/crm/", json.dumps(login).encode(), JSON).status
+    assert good not in {400, 403}, "a good password is refused"
     for name, path, text in (
         ("another method", "/crm/", json.dumps({**login, "method": "common.server.version"})),
         ("another path", "/other/", json.dumps(login)),
         ("two methods", "/crm/", json.dumps(login).replace('"params"', '"method": "common.server.version", "params"')),
         ("another field", "/crm/", json.dumps(login).replace('"password"', '"x.password"')),
     ):
-        assert sent(path, text) == 403, f"let in: {name}"
+        assert ask_edge("POST", path, text.encode(), JSON).status == 403, f"let in: {name}"
 
 
 @pytest.mark.control("dengbao:8.1.3.2.e", "dengbao:8.1.4.4.d", "iso27001:A.8.23")
