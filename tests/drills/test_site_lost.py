@@ -112,7 +112,7 @@ def switched_on(names: list[str]) -> None:
     asyncio.run(every())
     deadline = time.monotonic() + START_SECONDS
     for name in names:
-        decided = "test $(systemctl show -P Job postgresql@17-main.service) = 0" if name.startswith("db") else "true"
+        decided = '[ -z "$(systemctl show -P Job postgresql@17-main.service)" ]' if name.startswith("db") else "true"
         while subprocess.run(
             [
                 "ssh",
