@@ -175,15 +175,6 @@ def test_a_vault_that_was_off_opens_by_itself(ready: World) -> None:
     assert ready.door.wait_until_active(20)["sealed"] is False
 
 
-def test_a_sealed_vault_is_named(ready: World) -> None:
-    ready.seal()
-    with pytest.raises(VaultError, match="sealed; the operators open it"):
-        ready.door.wait_until_active(0)
-    ready.stop()
-    ready.start()
-    ready.door.wait_until_active(20)
-
-
 def test_the_recovery_shares_make_a_root_token_again(ready: World) -> None:
     """Three of the five operators together, through the duty recovery; two are not enough."""
     shares = json.loads((ready.fleet.state / "vault/recovery.json").read_text())["shares"]

@@ -47,15 +47,3 @@ def test_a_machine_unwraps_its_own_volume_s_key_and_no_other(keeper_of: Callable
     theirs.key = "host-crm1"
     with pytest.raises(Exception, match="403"):
         theirs.unwrap("crm1-attachments", wrapped)
-
-
-def test_a_sealed_vault_gives_no_key(keeper_of: Callable[[str], Any], ready: World) -> None:
-    mine = keeper_of("crm1")
-    wrapped = mine.wrap("crm1-attachments", secrets.token_bytes(32))
-    ready.seal()
-    try:
-        with pytest.raises(Exception, match="the vault gives no key"):
-            mine.unwrap("crm1-attachments", wrapped)
-    finally:
-        ready.stop()
-        ready.start()
