@@ -263,8 +263,10 @@ SABOTAGE = (
     Sabotage(
         "broken requests are mended instead of refused",
         on="edge",
-        breaks="printf 'HttpProtocolOptions Unsafe\\nSecRuleEngine Off\\n' > /etc/apache2/jinku.d/sabotage.conf && systemctl reload apache2 && sleep 1",
-        mends="rm -f /etc/apache2/jinku.d/sabotage.conf && systemctl reload apache2 && sleep 1",
+        breaks="sed -i.sabotage 's/^HttpProtocolOptions Strict/HttpProtocolOptions Unsafe/' /etc/apache2/apache2.conf"
+        " && echo 'SecRuleEngine Off' > /etc/apache2/jinku.d/sabotage.conf && systemctl reload apache2 && sleep 1",
+        mends="mv /etc/apache2/apache2.conf.sabotage /etc/apache2/apache2.conf; rm -f /etc/apache2/jinku.d/sabotage.conf"
+        "; systemctl reload apache2 && sleep 1",
         kills=("test_requests_that_can_be_read_in_two_ways_are_refused",),
     ),
     Sabotage(

@@ -68,8 +68,9 @@ SABOTAGE = (
     Sabotage(
         "a received line is rewritten in its place",
         on="log",
-        breaks=f"dd if={_FILE} of=/run/sabotage.byte bs=1 count=1 skip=30 2>/dev/null && printf '#' | dd of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null",
-        mends=f"dd if=/run/sabotage.byte of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null && rm /run/sabotage.byte",
+        # Not sealed meanwhile: the witness would keep the contradiction, as it should, and the lab would never conform again.
+        breaks=f"systemctl stop jinku-log-seal.service; dd if={_FILE} of=/run/sabotage.byte bs=1 count=1 skip=30 2>/dev/null && printf '#' | dd of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null",
+        mends=f"dd if=/run/sabotage.byte of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null && rm /run/sabotage.byte && systemctl start jinku-log-seal.service",
         kills=("test_the_log_files_hold_what_was_sealed",),
     ),
     Sabotage(

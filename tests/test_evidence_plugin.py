@@ -102,6 +102,8 @@ def test_each_object_gets_its_verdict(checked):
         "host:sec1": ("conform", "proven"),
         "host:ops1": ("not_tested", "skipped"),
         "host:aud1": ("not_tested", "error"),
+        "host:db2": ("conform", "proven"),
+        "host:ops2": ("conform", "proven"),
         "host:aud2": ("conform", "proven"),
     }
     assert [pair.reason.text for pair in checked.findings] == ["crm1 answers on 23"]

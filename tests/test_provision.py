@@ -67,7 +67,7 @@ def test_a_dead_site_does_not_block_the_other(existing, pulumi):
     )
     results = run("up", existing, pulumi)
     assert not results["a"].error
-    assert f"{hosts}: aud2: has no line; 'aud2 ssh-ed25519 AAAA...'" in results["b"].error
+    assert f"{hosts}: aud2: has no line; `jinku contact`, or 'aud2 ssh-ed25519 AAAA...'" in results["b"].error
 
 
 def test_the_state_lies_outside_the_checkout_and_holds_no_passphrase(existing, pulumi, tmp_path):

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the witness makes of the seals that reached it (roles/witness)."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent.parent / "roles/witness/files/usr/local/sbin/jinku-witness"
+FILE = "db1/2026-11-28.log"
+
+
+def chain(*sizes):
+    """Seals of one growing file, each naming the one before."""
+    texts, previous = [], ""
+    for number, size in enumerate(sizes, 1):
+        files = [[FILE, size, f"digest of {size}"]]
+        texts.append(json.dumps({"number": number, "previous": previous, "files": files}))
+        previous = hashlib.sha256(texts[-1].encode()).hexdigest()
+    return texts
+
+
+@pytest.fixture
+def check(tmp_path):
+    """``check(texts)``: exit code and words of `jinku-witness check` when these seals have come, in this order."""
+
+    def judge(texts):
+        folder = tmp_path / "aud1"
+        folder.mkdir(exist_ok=True)
+        now = datetime.now(UTC).isoformat()
+        (folder / "2026-11.log").write_text("".join(f"{now} {text}\n" for text in texts))
+        command = [sys.executable, str(PROGRAM), "check", str(tmp_path), "60"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    return judge
+
+
+def test_a_chain_of_seals_of_growing_files_is_in_order(check):
+    assert check(chain(10, 20, 20, 35)) == (0, "")
+
+
+def test_what_is_delivered_twice_after_a_host_went_down_is_no_contradiction(check):
+    first, second, third, fourth = chain(10, 20, 30, 40)
+    assert check([first, second, third, second, third, fourth]) == (0, "")
+
+
+def test_a_file_that_became_shorter_is_named(check):
+    code, said = check(chain(10, 30, 20))
+    assert code == 1
+    assert f"{FILE}: sealed at" in said
+
+
+@pytest.mark.parametrize("come", ["missing", "changed", "a new chain"])
+def test_a_seal_that_does_not_continue_the_one_before_is_named(check, come):
+    first, second, third = chain(10, 20, 30)
+    came = {
+        "missing": [first, third],
+        "changed": [first, second.replace("20", "21"), third],
+        "a new chain": [first, second, *chain(9)],
+    }
+    code, said = check(came[come])
+    assert code == 1
+    assert "does not continue seal" in said
