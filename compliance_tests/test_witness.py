@@ -87,7 +87,8 @@ SABOTAGE = (
         on="log",
         where="aud2",
         breaks=f"dd if={_SEALS} of=/run/sabotage.byte bs=1 count=1 skip=45 2>/dev/null && printf '#' | dd of={_SEALS} bs=1 seek=45 conv=notrunc 2>/dev/null",
-        mends=f"dd if=/run/sabotage.byte of={_SEALS} bs=1 seek=45 conv=notrunc 2>/dev/null && rm /run/sabotage.byte",
+        mends=f"dd if=/run/sabotage.byte of={_SEALS} bs=1 seek=45 conv=notrunc 2>/dev/null && rm /run/sabotage.byte"
+        " && systemctl start jinku-witness.service",  # its own look may have fallen into the sabotage
         kills=("test_seals_of_the_logs_are_kept_at_another_site",),
     ),
 )
