@@ -59,7 +59,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="jinku-bench-") as folder:
         document = Path(folder) / "check.json"
         run_check(env.places, env.folder, document)
-        nodes = {node.name for node in env.topology.nodes}  # not the controller, nor the lab's routers: no ssh leads there
+        nodes = {
+            node.name for node in env.topology.nodes
+        }  # not the controller, nor the lab's routers: no ssh leads there
         by_host = {where: text for where, text in scripts(env.places).items() if where in nodes}
         for _ in range(ROUNDS):
             floor.append(plain(env.places, by_host))
