@@ -103,6 +103,7 @@ def test_each_object_gets_its_verdict(checked):
         "host:ops1": ("not_tested", "skipped"),
         "host:aud1": ("not_tested", "error"),
         "host:aud2": ("conform", "proven"),
+        "host:room1": ("conform", "proven"),
     }
     assert [pair.reason.text for pair in checked.findings] == ["crm1 answers on 23"]
     assert list(checked.unreachable) == ["db1"]

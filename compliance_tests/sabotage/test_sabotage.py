@@ -86,7 +86,8 @@ def test_the_tests_notice(path, sabotage, topology, places, pytestconfig, tmp_pa
     thing = victim(topology, sabotage)
     node = sabotage.where or thing.node
     if sabotage.where and sabotage.where != "controller":
-        node = next(one.node for one in objects_of(topology) if one.object_class == sabotage.where)
+        known = [one.node for one in objects_of(topology) if one.object_class == sabotage.where]
+        node = known[0] if known else topology.nodes_of(sabotage.where)[0].name
     argv = (
         ["sh", "-c", far_end(sudo=False)]
         if node == "controller"

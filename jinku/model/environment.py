@@ -9,7 +9,10 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from jinku.model.alarm_sections import Alerts, Room
+from jinku.model.fields import Domain, Duty, KeyFile, Name, Port, Section
 
 SCHEMA_VERSION = 1
 
@@ -17,22 +20,12 @@ SCHEMA_VERSION = 1
 #: A sentence never reaches a firewall (DESIGN.md, decision 1), but a diagram and a sheet print it.
 Sentence = Annotated[str, StringConstraints(min_length=3, max_length=200, pattern=r"^[^\x00-\x1f\x7f\"'`$\\{}<>;|&]+$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,20}[a-z0-9])?$")]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
 Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
-KeyFile = Annotated[str, StringConstraints(pattern=r"^(~?/)[A-Za-z0-9@_./+-]+$")]
-Domain = Annotated[
-    str,
-    StringConstraints(
-        max_length=200, pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
-    ),
-]
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log"]
+Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "monitor", "room"]
 Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
-Duty = Literal["system", "audit", "security"]
 
 _KEY = re.compile(
     r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}( [\w@.+-]*)?$"
@@ -54,12 +47,6 @@ def _public_key(value: object) -> object:
 
 PublicKey = Annotated[str, BeforeValidator(_public_key)]
 OpenPgpKey = Annotated[str, StringConstraints(max_length=20000, pattern=r"^[A-Za-z0-9+/]{100,}={0,2}$")]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ZoneNetwork(Section):
@@ -287,5 +274,9 @@ class Environment(Section):
     """Addresses and interfaces of single nodes, by node name."""
     lab: Lab = Lab()
     """Networks that the backend `lab` makes around the sites."""
+    alerts: Alerts = Alerts()
+    """Where alarms go."""
+    room: Room = Room()
+    """Sensors and power of the machine room."""
     existing: Existing = Existing()
     """How the backend `existing` comes onto hosts for the first time."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from jinku.model.alarm_sections import RoomDevice
+from jinku.model.alarms import room_of, ways_of
 from jinku.model.environment import Environment, ExtraFlow, Tier, Zone
 from jinku.model.profiles import VOLUMES, NodeSpec, specs
 
@@ -18,6 +20,7 @@ INTERNET = "internet"
 OPERATORS = "operators"
 MIRROR = "mirror"
 TIME = "time"
+ROOM = "room"
 ANYWHERE: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 Network = IPv4Network | IPv6Network
@@ -42,12 +45,19 @@ POSTGRES = Service("postgres", "postgres", 5432)
 VAULT = Service("vault", "vault", 8200)
 VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
 LOG = Service("log", "log", 6514)
+NODE_METRICS = Service("node_metrics", HOSTS, 9100)
+ROOM_SENSORS = Service("room_sensors", ROOM, 161, "udp")
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
 SERVICES = {
     service.name: service
-    for service in (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, NTP, PACKAGES)
+    for service in (
+        *(SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, NODE_METRICS, ROOM_SENSORS),
+        *(NTP, PACKAGES),
+    )
 }
+#: Ports on loopback, for the programs of one host among each other: no flow leads there, and nobody else may listen.
+LOOPBACK = {"prometheus": 9090, "alertmanager": 9093, "blackbox_exporter": 9115, "snmp_exporter": 9116}
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,9 @@ FLOWS = (
     Flow(HOSTS, VAULT, en="every host renews its certificate and secrets", zh="各主机更新证书与密钥"),
     Flow("vault", VAULT_CLUSTER, en="members of the vault replicate", zh="密钥库成员间复制"),
     Flow(HOSTS, LOG, en="every host sends its log", zh="各主机发送日志"),
+    Flow("monitor", NODE_METRICS, en="the monitor asks every host how it is", zh="监控采集各主机状态"),
+    Flow("monitor", EDGE_HTTPS, en="the monitor looks at the CRM as users do", zh="监控从用户入口探测 CRM"),
+    Flow("monitor", ROOM_SENSORS, en="the monitor reads the machine room's sensors", zh="监控读取机房传感器"),
     Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
 )
@@ -97,6 +110,8 @@ ALIASES: dict[Tier, str] = {
     "vault": "vault",
     "log": "log",
     "bastion": "bastion",
+    "monitor": "monitor",
+    "room": "room",
 }
 
 
@@ -246,14 +261,22 @@ class Topology:
     def outside(self) -> dict[str, tuple[Network, ...]]:
         """Networks of the places outside, by name."""
         env = self.env
+        devices = env.room.devices.values()
         own = (_host(env.lab.wan[1]), _host(env.lab.wan6[1])) if env.backend == "lab" else ()
         return {
             INTERNET: ANYWHERE,
             OPERATORS: env.outside.operators or own,
             MIRROR: tuple(_host(address) for address in env.outside.mirror) or own,
             TIME: tuple(_host(address) for address in env.outside.time) or own,
+            **{way.name: (_host(way.address),) for way in ways_of(env)},
+            **({ROOM: tuple(_host(device.address) for device in devices)} if devices else {}),
             **env.outside.others,
         }
+
+    @cached_property
+    def room(self) -> dict[str, RoomDevice]:
+        """Devices of the machine room by name; in the backend ``lab`` the node ``room1`` stands for them all."""
+        return room_of(self.env, next((node.address for node in self.nodes_of(ROOM)), None))
 
     @cached_property
     def inside(self) -> tuple[Network, ...]:
@@ -268,7 +291,8 @@ class Topology:
     @cached_property
     def flows(self) -> tuple[Flow, ...]:
         """The product's flows whose two ends exist here, then the operator's."""
-        known = [flow for flow in FLOWS if self._exists(flow.source) and self._exists(flow.destination)]
+        ways = (Flow("monitor", Service(way.name, way.name, way.port), way.en, way.zh) for way in ways_of(self.env))
+        known = [flow for flow in (*FLOWS, *ways) if self._exists(flow.source) and self._exists(flow.destination)]
         return (*known, *(self._extra(flow) for flow in self.env.flows))
 
     def _exists(self, end: str) -> bool:
