@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
+from jinku.backups import Copy
 from jinku.model import Node, Topology
 from jinku.model.topology import HOSTS, SERVICES, VAULT, Service
 from jinku.places import Places
@@ -201,7 +202,7 @@ def look(topology: Topology, places: Places) -> list[NodeStatus]:
         return list(pool.map(lambda node: _ask(topology, places, node), topology.nodes))
 
 
-def document(environment: str, nodes: list[NodeStatus]) -> str:
+def document(environment: str, nodes: list[NodeStatus], copies: list[Copy]) -> str:
     """The JSON document ``jinku/status/1``."""
     healthy = all(node.healthy for node in nodes)
     content = {
@@ -209,5 +210,9 @@ def document(environment: str, nodes: list[NodeStatus]) -> str:
         "environment": environment,
         "healthy": healthy,
         "nodes": [node.as_json() for node in nodes],
+        "backups": [
+            {"node": one.node, "kind": one.kind, "finished": one.finished.isoformat() if one.finished else None}
+            for one in copies
+        ],
     }
     return json.dumps(content, ensure_ascii=False, indent=1)

@@ -3,7 +3,7 @@
 
 import click
 
-from jinku import status
+from jinku import backups, status
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
@@ -18,8 +18,9 @@ def command(env: Selection, as_json: bool) -> None:
     if not is_up(env.places):
         raise Failure(f"{env.environment.name}: is not up; `jinku up` makes it", ExitCode.PREREQUISITE)
     nodes = status.look(env.topology, env.places)
+    copies = backups.newest(env.topology, env.places)
     if as_json:
-        click.echo(status.document(env.environment.name, nodes))
+        click.echo(status.document(env.environment.name, nodes, copies))
     else:
         rows = [
             (
@@ -35,6 +36,9 @@ def command(env: Selection, as_json: bool) -> None:
             for node in nodes
         ]
         print_table(("site", "node", "tiers", "state", "services", "volumes", "failed units", "up since"), rows)
+        if copies:
+            click.echo()
+            print_table(("backup host", "kind", "newest copy"), [(one.node, one.kind, one.finished) for one in copies])
     bad = [node.name for node in nodes if not node.healthy]
     if bad:
         raise Failure(f"not healthy: {', '.join(bad)}")

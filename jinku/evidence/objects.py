@@ -11,9 +11,10 @@ CLASS_OF_TIER = {
     "crm": "application",
     "edge": "edge",
     "log": "log",
+    "backup": "backup",
 }
 #: object classes, in the order of the report; ``network`` is a packet filter: a node's own, or a site's router
-CLASSES = ("network", "host", "edge", "application", "database", "vault", "log")
+CLASSES = ("network", "host", "edge", "application", "database", "vault", "log", "backup")
 
 
 def router_name(site: str) -> str:

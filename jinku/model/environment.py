@@ -32,7 +32,7 @@ Domain = Annotated[
     ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log"]
+Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "backup"]
 Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
 Duty = Literal["system", "audit", "security"]
 
@@ -274,6 +274,17 @@ class Retention(Section):
     """Days that log lines are kept; at least 180 (GB/T 22239-2019 8.1.5.4.d, CSL Art. 23)."""
 
 
+class Backup(Section):
+    """What the disaster-recovery site keeps of the primary: database, attachments and vault, encrypted."""
+
+    keep_days: Annotated[int, Field(ge=7, le=3650, strict=True)] = 35
+    """Days to any moment of which one can go back."""
+    full_day: Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"] = "Sun"
+    """Day of the week on which the database is copied whole; on the others what changed."""
+    hour: Annotated[int, Field(ge=0, le=23, strict=True)] = 2
+    """Hour (of `timezone`) at which the daily copies begin, spread over thirty minutes."""
+
+
 class Objectives(Section):
     """What the business accepts to lose."""
 
@@ -316,6 +327,8 @@ class Environment(Section):
     """The TLS edge."""
     retention: Retention = Retention()
     """How long things are kept."""
+    backup: Backup = Backup()
+    """What is kept of the past."""
     objectives: Objectives = Objectives()
     """What the business accepts to lose."""
     nodes: tuple[ExtraNode, ...] = ()

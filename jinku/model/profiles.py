@@ -13,6 +13,7 @@ TIER_ZONE: dict[Tier, Zone] = {
     "vault": "security",
     "bastion": "ops",
     "log": "audit",
+    "backup": "audit",
 }
 
 #: tier -> (kind, mount point, size in GiB)
@@ -21,6 +22,7 @@ VOLUMES: dict[Tier, tuple[tuple[str, str, int], ...]] = {
     "postgres": (("data", "/var/lib/postgresql", 20),),
     "vault": (("raft", "/var/lib/openbao", 2),),
     "log": (("logs", "/var/log/remote", 20),),
+    "backup": (("backup", "/var/lib/jinku-backup", 60),),
 }
 
 
@@ -42,7 +44,7 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("sec1", "a", "security", ("vault",), 4),
         NodeSpec("ops1", "a", "ops", ("bastion",), 4),
         NodeSpec("aud1", "a", "audit", ("log",), 4),
-        NodeSpec("aud2", "b", "audit", (), 4),
+        NodeSpec("aud2", "b", "audit", ("backup",), 4),
     ),
     "standard": (
         NodeSpec("edge1", "a", "dmz", ("edge",), 4),
@@ -58,6 +60,7 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("bastion1", "a", "ops", ("bastion",), 4),
         NodeSpec("log1", "a", "audit", ("log",), 4),
         NodeSpec("log2", "b", "audit", (), 4),
+        NodeSpec("backup1", "b", "audit", ("backup",), 5),
     ),
 }
 

@@ -44,12 +44,27 @@ POSTGRES = Service("postgres", "postgres", 5432)
 VAULT = Service("vault", "vault", 8200)
 VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
 LOG = Service("log", "log", 6514)
+BACKUP_AGENT = Service("backup_agent", "postgres", 8432)
+ATTACHMENTS = Service("attachments", "crm", 8444)
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
 ACME_DIRECTORY = Service("acme", ACME, 443)  # or the port that `edge.acme_directory` names
 SERVICES = {
     service.name: service
-    for service in (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, NTP, PACKAGES)
+    for service in (
+        SSH,
+        EDGE_HTTPS,
+        EDGE_HTTP,
+        CRM,
+        POSTGRES,
+        VAULT,
+        VAULT_CLUSTER,
+        LOG,
+        BACKUP_AGENT,
+        ATTACHMENTS,
+        NTP,
+        PACKAGES,
+    )
 }
 
 
@@ -88,6 +103,15 @@ FLOWS = (
     Flow(HOSTS, VAULT, en="every host renews its certificate and secrets", zh="各主机更新证书与密钥"),
     Flow("vault", VAULT_CLUSTER, en="members of the vault replicate", zh="密钥库成员间复制"),
     Flow(HOSTS, LOG, en="every host sends its log", zh="各主机发送日志"),
+    # The backup host fetches; nobody opens a connection to it, so that who has broken into a host cannot reach its backups.
+    Flow(
+        "backup",
+        POSTGRES,
+        en="the backup host receives the database's log of changes",
+        zh="备份主机接收数据库变更日志（WAL）",
+    ),
+    Flow("backup", BACKUP_AGENT, en="the backup host fetches the database's files", zh="备份主机拉取数据库文件"),
+    Flow("backup", ATTACHMENTS, en="the backup host fetches the CRM's attachments", zh="备份主机拉取 CRM 附件"),
     Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
     Flow("edge", ACME_DIRECTORY, en="the edge gets the users' certificate", zh="边界获取对外证书"),
@@ -101,6 +125,7 @@ ALIASES: dict[Tier, str] = {
     "vault": "vault",
     "log": "log",
     "bastion": "bastion",
+    "backup": "backup",
 }
 
 

@@ -8,6 +8,7 @@ Two authorities inside. `pki_int` is signed by the root and makes the leaves tha
 import hvac
 
 from jinku.pki import Authority, remaining_days
+from jinku.vault.backup_key import keep_backup_key
 from jinku.vault.fleet import Fleet, Machine
 from jinku.vault.policies import policies_of, tier_policies
 from jinku.vault.settings import Settings
@@ -41,6 +42,7 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
     known = {f"host-{machine.name}" for machine in fleet.machines}
     for path in ("auth/hosts/certs", "auth/approle/role", "pki_int/roles", "pki_identity/roles"):
         settings.drop_others(path, "host-", known)
+    keep_backup_key(fleet, settings)
     return settings.changes
 
 

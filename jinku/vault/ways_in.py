@@ -14,7 +14,7 @@ from jinku.vault.settings import Settings
 __all__ = ["strangers"]
 
 _METHODS = {"token/", "operators/", "hosts/", "approle/"}
-_ENGINES = {"sys/", "identity/", "cubbyhole/", "pki_int/", "pki_identity/", "database/", "volumes/"}
+_ENGINES = {"sys/", "identity/", "cubbyhole/", "pki_int/", "pki_identity/", "database/", "volumes/", "backup/"}
 _LOGINS = ("auth/operators/login", "auth/hosts/login", "auth/approle/login", "auth/token/create/expect")
 #: A machine's and an operator's token lives for an hour; what lives longer came by another way.
 _LONGEST = 3600

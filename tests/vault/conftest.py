@@ -37,6 +37,7 @@ def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             node("ops1", "127.0.0.1", ["bastion"], []),
             node("crm1", "127.0.0.1", ["crm"], ["app"]),
             node("far1", "127.0.0.9", ["edge"], ["crm"]),
+            node("aud2", "127.0.0.1", ["backup"], ["backup"]),
         ],
         "jinku_names": {"vault": "vault.test.jinku", "postgres": "db.test.jinku"},
         "jinku_services": {

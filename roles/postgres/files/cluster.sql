@@ -3,7 +3,8 @@
 -- crm_owner owns the database and cannot log in; crm logs in and acts as crm_owner; openbao may set crm's password and
 -- nothing else: a right of CREATEROLE with ADMIN OPTION would let it grant itself crm and read every customer.
 WITH
-role(name, login) AS (VALUES ('crm_owner', false), ('crm', true), ('openbao', true)),
+role(name, login, replication) AS (VALUES ('crm_owner', false, false), ('crm', true, false), ('openbao', true, false),
+    ('backup', true, true)),
 setting(role, dbname, entry) AS (VALUES
     ('crm', :'database', 'role=crm_owner'),
     ('openbao', NULL, 'log_min_error_statement=panic'), -- a failing statement would be logged with the password's verifier
@@ -22,15 +23,19 @@ $body$)),
 open_to_all AS ( -- databases on which PUBLIC holds a right
     SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) AS acl
     WHERE acl.grantee = 0 GROUP BY datname),
-connects(dbname, role) AS (VALUES ('postgres', 'openbao'), (:'database', 'crm')),
+connects(dbname, role) AS (VALUES ('postgres', 'openbao'), ('postgres', 'backup'), (:'database', 'crm')),
+-- The backup host begins and ends a copy, and asks where the files lie; it reads no table.
+copies(function) AS (VALUES ('pg_backup_start(text, boolean)'), ('pg_backup_stop(boolean)'), ('pg_switch_wal()'),
+    ('pg_create_restore_point(text)')),
+member(role, member) AS (VALUES ('crm_owner', 'crm'), ('pg_read_all_settings', 'backup')),
 needed(step, statement) AS (
     SELECT 1, format('CREATE ROLE %I %s NOINHERIT', name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END)
     FROM role WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
     UNION ALL
-    SELECT 2, format('ALTER ROLE %I %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT',
-        name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END)
+    SELECT 2, format('ALTER ROLE %I %s %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT',
+        name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN replication THEN 'REPLICATION' ELSE 'NOREPLICATION' END)
     FROM role JOIN pg_roles ON rolname = name
-    WHERE rolcanlogin <> login OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls OR rolinherit
+    WHERE rolcanlogin <> login OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication <> replication OR rolbypassrls OR rolinherit
     UNION ALL
     SELECT 3, format('ALTER ROLE %I NOLOGIN', rolname) -- nobody else logs in
     FROM pg_roles WHERE rolcanlogin AND rolname <> 'postgres' AND rolname NOT IN (SELECT name FROM role)
@@ -42,7 +47,12 @@ needed(step, statement) AS (
     UNION ALL
     SELECT 5, format('REVOKE %s FROM %s', roleid::regrole, member::regrole)
     FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = member JOIN role ON name = rolname
-    WHERE NOT (roleid IS NOT DISTINCT FROM to_regrole('crm_owner') AND rolname = 'crm')
+    WHERE (roleid::regrole::text, rolname) NOT IN (SELECT member.role, member.member FROM member)
+    UNION ALL
+    SELECT 5, 'GRANT pg_read_all_settings TO backup WITH ADMIN FALSE, INHERIT TRUE, SET FALSE'
+    WHERE NOT EXISTS (
+        SELECT FROM pg_auth_members WHERE roleid = to_regrole('pg_read_all_settings') AND pg_auth_members.member = to_regrole('backup')
+        AND inherit_option AND NOT set_option AND NOT admin_option)
     UNION ALL
     SELECT 6, format('CREATE DATABASE %I OWNER crm_owner TEMPLATE template0', :'database')
     WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database')
@@ -81,6 +91,9 @@ needed(step, statement) AS (
     UNION ALL
     SELECT 15, 'GRANT EXECUTE ON FUNCTION jinku.set_password(text, text) TO openbao'
     WHERE NOT coalesce(has_function_privilege('openbao', to_regprocedure('jinku.set_password(text, text)'), 'EXECUTE'), false)
+    UNION ALL
+    SELECT 15, format('GRANT EXECUTE ON FUNCTION pg_catalog.%s TO backup', function)
+    FROM copies WHERE NOT coalesce(has_function_privilege(to_regrole('backup')::oid, to_regprocedure('pg_catalog.' || function), 'EXECUTE'), false)
     UNION ALL
     SELECT 16, 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
     FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) AS acl

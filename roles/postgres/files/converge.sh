@@ -32,7 +32,7 @@ adopt_or_make() {
     if [ ! -f "$data/PG_VERSION" ]; then
         if changed "cluster: made"; then
             as_postgres mkdir -p -m 0750 "${data%/*}"
-            as_postgres "$bin/initdb" -D "$data" --data-checksums --encoding=UTF8 --locale-provider=builtin \
+            as_postgres "$bin/initdb" -D "$data" --data-checksums --allow-group-access --encoding=UTF8 --locale-provider=builtin \
                 --locale=C.UTF-8 --auth=reject >/dev/null
         fi
     elif ! "$bin/pg_controldata" "$data" | grep -q '^Data page checksum version: *1'; then
@@ -41,6 +41,32 @@ adopt_or_make() {
             as_postgres "$bin/pg_checksums" --enable -D "$data" >/dev/null
         fi
     fi
+}
+
+# The account that hands out copies is in the group, and may read and nothing else.
+may_be_copied() {
+    if [ -f "$data/PG_VERSION" ] && [ "$(stat -c %a "$data")" != 750 ] && changed "cluster: readable for its group"; then
+        systemctl stop "$unit"
+        chmod -R g+rX "$data"
+    fi
+    if ! id jinku-backup >/dev/null 2>&1 && changed "account jinku-backup: made"; then systemd-sysusers jinku-backup.conf; fi
+}
+
+hand_out_copies() {
+    local name
+    # The package's own server has nothing to serve.
+    if [ "$(systemctl is-enabled pgbackrest.service 2>/dev/null)" != masked ] && changed "pgbackrest.service: masked"; then
+        systemctl mask -q --now pgbackrest.service
+    fi
+    while read -r name; do
+        if ! systemctl is-active -q "$name"; then
+            if changed "$name: started"; then systemctl start "$name"; fi
+        elif [ "$(stat -c %Y /etc/jinku/backup/agent.conf /etc/systemd/system/jinku-backup-agent@.service | sort -g | tail -1)" -gt \
+            "$(date -d "$(systemctl show -P ExecMainStartTimestamp "$name")" +%s)" ]; then
+            if changed "$name: restarted"; then systemctl restart "$name"; fi
+        fi
+    done < <(sed -n 's/^Wants=//p' /etc/systemd/system/jinku-backup-agent.target)
+    systemctl is-enabled -q jinku-backup-agent.target || { if changed "jinku-backup-agent.target: enabled"; then systemctl enable -q jinku-backup-agent.target; fi; }
 }
 
 may_read_the_key() {
@@ -98,10 +124,13 @@ apply() {
 main() {
     local exists
     adopt_or_make
+    may_be_copied
     may_read_the_key
     run_server
     if [ -n "$check" ] && ! systemctl is-active -q "$unit"; then return; fi
     apply postgres cluster_sql
     exists=$(sql -d postgres -c "SELECT count(*) FROM pg_database WHERE datname = '$database'")
     if [ "$exists" = 1 ]; then apply "$database" database_sql; fi
+    [ -n "$check" ] || systemctl daemon-reload
+    hand_out_copies
 }
