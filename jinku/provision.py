@@ -111,6 +111,12 @@ def _make_state(places: Places) -> None:
         scratch.rename(file)
 
 
+def _drop_sidecars(places: Places) -> None:
+    """Remove the attributes that an engine with other variables left beside its files: an empty one hides the stack."""
+    for sidecar in (places.pulumi / ".pulumi").rglob("*.attrs"):
+        sidecar.unlink(missing_ok=True)
+
+
 def _narrow(places: Places) -> None:
     """Leave the state, its history and its backups to their owner only: the engine writes them at 0644 within our 0700.
 
@@ -128,7 +134,9 @@ def engine_env(places: Places, environment: Path) -> dict[str, str]:
     ``environment``: folder of environment.yaml. Passphrases go by file, never by value.
     """
     return {
-        "PULUMI_BACKEND_URL": f"file://{places.pulumi}",
+        # Without the sidecars of its attributes, which the engine does not write in one step: killed between the two,
+        # it leaves an empty one, and nothing reads the stack any more ("failed to load checkpoint: EOF").
+        "PULUMI_BACKEND_URL": f"file://{places.pulumi}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase(places)),
         "PULUMI_HOME": str(places.cache / "pulumi"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -288,6 +296,7 @@ def run(
     :returns: one result a site, in the order of ``sites``; it never raises for a failed site.
     """
     _make_state(places)
+    _drop_sidecars(places)
     os.environ.pop("PULUMI_CONFIG_PASSPHRASE", None)  # it would win over the file
     os.environ["JINKU_ENV"] = str(environment)  # the program runs in this process
     os.environ["PATH"] = f"{engine.parent}:{os.environ['PATH']}"  # the Automation API takes `pulumi` from PATH

@@ -234,6 +234,15 @@ def test_engines_of_another_major_or_older_are_refused():
     assert not engine.fits(())
 
 
+def test_an_engine_that_was_killed_over_its_attributes_does_not_hide_the_stack(existing, pulumi):
+    assert run("up", existing, pulumi)["a"].error == ""
+    state = Places("prod").pulumi
+    assert not list(state.rglob("*.attrs")), "the engine writes none, so none can be cut off"
+    (stack,) = state.rglob("stacks/**/prod-a.json")
+    stack.with_name(stack.name + ".attrs").write_text("")
+    assert [(each.error, each.changed) for each in run("up", existing, pulumi).values()] == [("", 0), ("", 0)]
+
+
 def test_a_lost_passphrase_is_named_and_not_replaced(existing, pulumi):
     """A new one would stand where the old one belongs, and the engine would only say that it is incorrect."""
     run("up", existing, pulumi)
