@@ -65,10 +65,12 @@ python=/usr/bin/python3
 }
 key=$({ echo "$checkout"; "$python" -V; cat "$checkout/pyproject.toml" "$checkout/tools/requirements.txt"; } | sha256sum | cut -c 1-16)
 venv=$cache/venv/$key
+mkdir -p "$cache/venv"
+exec 9>"$venv.lock" # two at once would write over each other's packages; the lock ends with this program
+flock --nonblock 9 || { echo "another run installs into $venv; waiting for it" >&2; flock 9; }
 if [ ! -e "$venv/.complete" ]; then
 	echo "jinku installs its Python packages into $venv (pinned by hash in tools/requirements.txt)"
 	rm -rf "$venv"
-	mkdir -p "$cache/venv"
 	"$python" -m venv "$venv"
 	"$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$checkout/tools/requirements.txt"
 	"$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e "$checkout"
