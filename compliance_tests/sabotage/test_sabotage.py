@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the tests: break the running lab, see the named tests find fault, mend it, see them conform again.
+"""Tests of the tests: break the running lab, see the named tests find fault, mend it; at the end all of them conform again.
 
 Run by ``pytest compliance_tests -m sabotage``, never by `jinku check`. Each sabotage stands beside the tests that it kills.
 """
@@ -21,6 +21,8 @@ from jinku.model import Topology
 from jinku.places import Places
 
 TESTS = Path(__file__).resolve().parent.parent
+#: How long what was restarted may take to be whole again before a test that it killed counts as not mended.
+MENDED_SECONDS = 90.0
 
 
 def found():
@@ -41,10 +43,9 @@ def victim(topology: Topology, sabotage: Sabotage) -> Object:
     return min(chosen, key=lambda thing: len(thing.tiers))
 
 
-def judged(path: Path, names: tuple[str, ...], thing: Object, document: Path, places: Places) -> CheckResult:
-    """Run the named tests on one object in a session of their own; what they found."""
+def judged(tests: list[str], document: Path, places: Places) -> CheckResult:
+    """Run the named tests (``path::name[object]``) in a session of their own; what they found."""
     document.unlink(missing_ok=True)
-    tests = [f"{path}::{name}[{thing.id}]" for name in names]
     done = subprocess.run(
         [
             sys.executable,
@@ -69,10 +70,15 @@ def judged(path: Path, names: tuple[str, ...], thing: Object, document: Path, pl
     return read_result(document)
 
 
+def named(path: Path, sabotage: Sabotage, thing: Object) -> list[str]:
+    """The tests that a sabotage must kill, as pytest names them."""
+    return [f"{path}::{name}[{thing.id}]" for name in sabotage.kills]
+
+
 def verdicts(result: CheckResult) -> dict[str, str]:
-    """Name of test -> verdict, with the reason for what is not tested."""
+    """Name and object of a test -> verdict, with the reason for what is not tested."""
     return {
-        record.test.rpartition("::")[2]: record.verdict
+        f"{record.test.rpartition('::')[2]}[{record.object}]": record.verdict
         if record.verdict != "not_tested"
         else f"not tested: {record.reason.text}"
         for record in result.records
@@ -82,7 +88,7 @@ def verdicts(result: CheckResult) -> dict[str, str]:
 @pytest.mark.sabotage
 @pytest.mark.parametrize(("path", "sabotage"), list(found()))
 def test_the_tests_notice(path, sabotage, topology, places, pytestconfig, tmp_path):
-    """Broken: every named test says nonconform (an error would prove nothing). Mended: every one conforms."""
+    """Broken: every named test says nonconform (an error would prove nothing). Then it is mended."""
     thing = victim(topology, sabotage)
     node = sabotage.where or thing.node
     if sabotage.where and sabotage.where != "controller":
@@ -94,16 +100,34 @@ def test_the_tests_notice(path, sabotage, topology, places, pytestconfig, tmp_pa
         else pytestconfig.hook.pytest_jinku_argv(config=pytestconfig, node=node)
     )
     channel = Channel(node, argv)
-    document = tmp_path / "check.json"
     try:
         broken = channel.ask(sabotage.breaks, 120)
         assert broken.exit_code == 0, f"the sabotage itself failed: {broken.observation.stderr}"
         time.sleep(sabotage.settle)
-        while_broken = verdicts(judged(path, sabotage.kills, thing, document, places))
+        while_broken = verdicts(judged(named(path, sabotage, thing), tmp_path / "check.json", places))
     finally:
         mended = channel.ask(sabotage.mends, 120)
         channel.close()
     assert mended.exit_code == 0, f"mending failed: {mended.observation.stderr}"
     time.sleep(sabotage.settle)
-    assert while_broken == dict.fromkeys(sabotage.kills, "nonconform")
-    assert verdicts(judged(path, sabotage.kills, thing, document, places)) == dict.fromkeys(sabotage.kills, "conform")
+    assert while_broken == {f"{name}[{thing.id}]": "nonconform" for name in sabotage.kills}
+
+
+@pytest.mark.sabotage
+def test_all_is_mended(request, topology, places, tmp_path):
+    """Every test that was killed conforms again: what it noticed was the sabotage, and nothing of it is left.
+
+    One session for all of them, last: a test that could not conform, or a sabotage that was not mended, shows here as well.
+    """
+    broke = [item.callspec.params for item in request.session.items if item.originalname == "test_the_tests_notice"]
+    assert broke, "no sabotage was chosen"
+    tests = dict.fromkeys(
+        test for each in broke for test in named(each["path"], each["sabotage"], victim(topology, each["sabotage"]))
+    )
+    deadline = time.monotonic() + MENDED_SECONDS
+    while tests:
+        said = verdicts(judged(list(tests), tmp_path / "check.json", places))
+        tests = dict.fromkeys(test for test in tests if said.get(test.rpartition("::")[2]) != "conform")
+        if time.monotonic() > deadline:
+            break
+    assert not tests, {test: said.get(test.rpartition("::")[2]) for test in tests}
