@@ -222,9 +222,14 @@ def look(topology: Topology, places: Places) -> list[NodeStatus]:
         return list(pool.map(lambda node: _ask(topology, places, node), topology.nodes))
 
 
+def primaries(nodes: list[NodeStatus]) -> list[str]:
+    """Names of the nodes whose database runs as a primary. More than one: what is written to either is missing in the other."""
+    return [node.name for node in nodes if node.database.get("role") == "primary" and node.database.get("running")]
+
+
 def document(environment: str, nodes: list[NodeStatus]) -> str:
     """The JSON document ``jinku/status/1``."""
-    healthy = all(node.healthy for node in nodes)
+    healthy = all(node.healthy for node in nodes) and len(primaries(nodes)) < 2
     content = {
         "schema": SCHEMA,
         "environment": environment,

@@ -141,3 +141,15 @@ def test_an_expired_certificate_is_named(topology):
     assert not over.healthy
     assert over.state == "certificate expired: vault on 2026-01-04T02:00:00+00:00"
     assert json.loads(status.document("lab", [over]))["nodes"][0]["certificates"]
+
+
+def test_two_primaries_are_not_healthy_though_each_of_them_is(topology):
+    output = (
+        "running\n---\n---\ntcp 0.0.0.0:22\ntcp 0.0.0.0:5432\n---\nTue 2026-11-24 02:00:00 UTC\n---\n---\n---\n---\n"
+    )
+    told = '{"schema": "jinku/postgres/1", "role": "primary", "running": true, "timeline": 1}'
+    both = [status.parse(topology, topology.node(name), output + told) for name in ("db1", "db2")]
+    assert status.primaries(both) == ["db1", "db2"]
+    assert [node.healthy for node in both] == [True, True]
+    assert json.loads(status.document("lab", both))["healthy"] is False
+    assert json.loads(status.document("lab", both[:1]))["healthy"] is True

@@ -40,6 +40,11 @@ def command(env: Selection, as_json: bool) -> None:
         for line in _sites(nodes):
             click.echo(line)
     bad = [node.name for node in nodes if not node.healthy]
+    if len(leading := status.primaries(nodes)) > 1:
+        raise Failure(
+            f"{' and '.join(leading)}: the database is a primary on each, and neither has what is written to the other; look at both,"
+            " then `jinku rejoin SITE` for the one that shall follow, which moves its data aside"
+        )
     if bad:
         raise Failure(f"not healthy: {', '.join(bad)}")
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Brings the cluster to what the configuration and the two SQL files say. Prints a line for each change, nothing otherwise.
 # Arguments: name of the application's database; whether its site is the first (True, False); what the servers of the other site
-# are, as the words NAME=ROLE, and their slots, separated by commas; --check says what would change and changes nothing.
+# are, as the words NAME=ROLE, and their slots, separated by commas; the primaries among them, as the words NAME=SYSTEM_IDENTIFIER;
+# --check says what would change and changes nothing.
 set -euo pipefail
 
-database=$1 first_site=$2 peers=$3 slots=$4
-check=${5:-}
+database=$1 first_site=$2 peers=$3 slots=$4 primaries=$5
+check=${6:-}
 bin=/usr/lib/postgresql/17/bin
 data=/var/lib/postgresql/17/main
 conf=/etc/postgresql/17/main
@@ -70,6 +71,20 @@ adopt_or_make() {
             as_postgres "$bin/pg_checksums" --enable -D "$data" >/dev/null
         fi
     fi
+}
+
+# Two clusters that were made apart never become one: which of them holds the data, a person says.
+must_be_of_one_kind() {
+    local own other
+    [ ! -f "$data/standby.signal" ] || return 0
+    own=$("$bin/pg_controldata" "$data" | sed -n 's/^Database system identifier: *//p')
+    for other in $primaries; do
+        [ "${other#*=}" = "$own" ] || {
+            echo "cluster: the data here ($data) and that of ${other%%=*}, which is a primary too, were made apart; stop the server that holds nothing" \
+                "and move its 17/main away: the same command then copies the other one" >&2
+            exit 1
+        }
+    done
 }
 
 may_read_the_key() {
@@ -158,6 +173,7 @@ main() {
     local exists
     adopt_or_make
     if [ -n "$check" ] && [ ! -f "$data/PG_VERSION" ]; then return; fi
+    must_be_of_one_kind
     may_read_the_key
     may_be_primary
     run_server
