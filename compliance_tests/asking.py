@@ -10,6 +10,8 @@ from testinfra.host import Host
 from jinku.evidence.channel import Unreachable
 from jinku.evidence.fleet import CONTROLLER, Fleet
 from jinku.model import Topology
+from jinku.model.environment import Operator
+from jinku.model.people import accounts_on
 from jinku.places import Places
 
 #: Shell, for sabotages: keep the files of accounts as they are, and put them back to the last byte (AIDE looks).
@@ -54,6 +56,11 @@ def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str
     if result.rc != 0:
         raise RuntimeError(f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}")
     return str(result.stdout)
+
+
+def people_on(topology: Topology, node: str) -> list[Operator]:
+    """The people who must have an account on a node: all who are present; on the audit zone's, no system administrator."""
+    return list(accounts_on(topology.env, topology.node(node)))
 
 
 def sshd_setting(host: Host, user: str = "", address: str = "192.0.2.1") -> dict[str, str]:

@@ -2,7 +2,7 @@
 """Which accounts exist, and what each may do."""
 
 import pytest
-from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, as_user, pam_tries, ssh_attempt, sshd_setting
+from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, as_user, pam_tries, people_on, ssh_attempt, sshd_setting
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -29,8 +29,8 @@ FORBIDDEN = """/usr/bin/id
 /usr/bin/rm -rf /var/log/journal"""
 
 
-def expected_people(topology):
-    return {operator.name: operator.duty for operator in topology.env.operators if operator.state == "present"}
+def expected_people(topology, node):
+    return {operator.name: operator.duty for operator in people_on(topology, node)}
 
 
 def accounts_with_shell(host):
@@ -84,18 +84,20 @@ def test_default_passwords_open_nothing(host, fleet, places, subject):
 @pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
 @pytest.mark.objects("host")
 @pytest.mark.setting
-def test_only_declared_people_have_accounts(host, topology):
+def test_only_declared_people_have_accounts(host, topology, subject):
     """The accounts of people, and the keys that sshd takes, are those of environment.yaml and the automation's.
 
     zh: 人员账户与 sshd 接受的密钥仅限 environment.yaml 中声明的运维人员与自动化账户。
     """
-    declared = {AUTOMATION, *expected_people(topology)}
+    declared = {AUTOMATION, *expected_people(topology, subject.node)}
     lines = [line.split(":") for line in host.check_output("getent passwd").splitlines()]
     people = {name for name, _, number, *_ in lines if 1000 <= int(number) < 65534}
     assert people == declared, f"not declared: {sorted(people - declared)}, missing: {sorted(declared - people)}"
     where = sshd_setting(host)["authorizedkeysfile"]
     assert where == "/etc/ssh/authorized_keys.d/%u", f"keys are also looked for in {where}"
-    keys = set(host.check_output("ls /etc/ssh/authorized_keys.d").split())
+    principals = sshd_setting(host)["authorizedprincipalsfile"]
+    assert principals == "/etc/ssh/principals.d/%u", f"principals are also looked for in {principals}"
+    keys = set(host.check_output("ls /etc/ssh/authorized_keys.d /etc/ssh/principals.d | grep -v : ").split())
     assert keys <= declared, f"keys of nobody declared: {sorted(keys - declared)}"
 
 
@@ -103,18 +105,19 @@ def test_only_declared_people_have_accounts(host, topology):
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 @pytest.mark.ahead
-def test_nobody_else_gets_a_shell(host, topology):
+def test_nobody_else_gets_a_shell(host, topology, subject):
     """Each account's shell is started: only root's, the automation's and the declared people's opens a session.
 
     zh: 逐一启动各账户的 shell：仅 root、自动化账户与已声明人员能够打开会话。
     """
-    extra = set(accounts_with_shell(host)) - {"root", "sync", AUTOMATION, *expected_people(topology)}
+    extra = set(accounts_with_shell(host)) - {"root", "sync", AUTOMATION, *expected_people(topology, subject.node)}
     # A service's account may need a shell for its own unit, but then nobody can log in to it: no key, no password.
     locked = {
         name
         for name in extra
         if host.run("passwd -S %s", name).stdout.split()[1:2] in (["L"], ["LK"])
         and not host.file(f"/etc/ssh/authorized_keys.d/{name}").exists
+        and not host.file(f"/etc/ssh/principals.d/{name}").exists
         and int(host.check_output("id -u %s", name)) < 1000
     }
     assert extra == locked, f"open to others: {', '.join(sorted(extra - locked))}"
@@ -123,12 +126,12 @@ def test_nobody_else_gets_a_shell(host, topology):
 @pytest.mark.control("dengbao:8.1.4.2.d", "iso27001:A.5.3")
 @pytest.mark.objects("host")
 @pytest.mark.setting
-def test_duties_are_separate(host, topology):
+def test_duties_are_separate(host, topology, subject):
     """Nobody holds two of the three duties, and only a system administrator may run any command.
 
     zh: 系统、审计、安全三员不兼任；仅系统管理员可执行任意命令。
     """
-    for name, duty in expected_people(topology).items():
+    for name, duty in expected_people(topology, subject.node).items():
         groups = set(host.check_output("id -nG %s", name).split())
         duties = {group.removeprefix("jinku-") for group in groups & {"jinku-system", "jinku-audit", "jinku-security"}}
         assert duties == {duty}, f"{name} holds {', '.join(sorted(duties)) or 'no duty'} instead of {duty}"
@@ -149,12 +152,12 @@ def test_duties_are_separate(host, topology):
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 @pytest.mark.ahead
-def test_auditors_and_security_administrators_change_nothing_else(host, topology):
+def test_auditors_and_security_administrators_change_nothing_else(host, topology, subject):
     """Tried as each of them: no root shell, no account, no service, no log; the auditor reads the log.
 
     zh: 以审计、安全管理员身份实际尝试：不能取得 root、建账户、停服务、删日志；审计员可查阅日志。
     """
-    for name, duty in expected_people(topology).items():
+    for name, duty in expected_people(topology, subject.node).items():
         if duty == "system":
             continue
         # sudo -l COMMAND answers whether it would run, and runs nothing.

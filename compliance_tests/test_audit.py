@@ -5,7 +5,7 @@ import re
 import secrets
 
 import pytest
-from asking import as_user, sshd_setting, tcp_probe
+from asking import as_user, people_on, sshd_setting, tcp_probe
 from test_database import arrived
 
 from jinku.evidence.sabotage import Sabotage
@@ -104,8 +104,8 @@ def test_records_cannot_be_changed_by_those_they_speak_of(host, topology, subjec
 
     zh: 非系统管理员不能改写本机日志；主机（即使 root）不能触及日志层中的副本。
     """
-    for operator in topology.env.operators:
-        if operator.duty != "system" and operator.state == "present":
+    for operator in people_on(topology, subject.node):
+        if operator.duty != "system":
             files = "$(find /var/log/journal -type f) /var/log/journal"
             tried = host.run(
                 f"{as_user(operator.name)} sh -c 'for one; do test -w $one && echo $one; done; true' sh {files}"

@@ -2,10 +2,12 @@
 """Rights that nobody declared and that the named accounts do not show: foreign keys, sudo, setuid, roles, switched-off records."""
 
 import pytest
-from asking import PSQL, ask, sshd_setting
+from asking import PSQL, ask, people_on, sshd_setting
 from test_database import ALTER, sql
 
 from jinku.evidence.sabotage import Sabotage
+from jinku.model.people import principal
+from jinku.vault.people import USER_CA
 
 #: What Debian's packages of a small server run with another account's or group's rights.
 SETUID = {
@@ -30,23 +32,34 @@ def declared_keys(topology, places):
 @pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
 @pytest.mark.objects("host")
 @pytest.mark.setting
-def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places):
-    """Each key in force is a declared person's own; no Match block, certificate authority or program adds a way in.
+def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subject):
+    """Each key and principal in force is a declared person's own; the vault's is the only authority; no Match block or program adds a way in.
 
-    zh: 生效的公钥均属于已声明人员本人；不存在 Match 块、证书颁发者或外部程序形成的其他登录途径。
+    zh: 生效的公钥与证书主体均属于已声明人员本人；仅信任密钥库的证书颁发者；不存在 Match 块或外部程序形成的其他登录途径。
     """
     wanted = declared_keys(topology, places)
     for line in host.check_output("cd /etc/ssh/authorized_keys.d && grep -H . *").splitlines():
         name, _, key = line.partition(":")
-        assert " ".join(key.split()[:2]) in wanted.get(name, ()), f"a key of {name} that is not declared: {key[-40:]}"
+        options, _, bare = key.rpartition("ssh-ed25519 ") if name == "automation" else key.partition(" ")
+        shown = f"ssh-ed25519 {bare}" if name == "automation" else bare
+        assert " ".join(shown.split()[:2]) in wanted.get(name, ()), f"a key of {name} that is not declared: {key[-40:]}"
+        if name != "automation":
+            assert options.startswith("restrict,port-forwarding,permitopen="), (
+                f"the key of {name} opens more: {options}"
+            )
+            assert options.endswith('command="/usr/bin/false"'), f"the key of {name} opens a session"
+    named = {one.name: one.duty for one in people_on(topology, subject.node)}
+    for line in host.check_output("cd /etc/ssh/principals.d && grep -H . *").splitlines():
+        name, _, told = line.partition(":")
+        *options, who = told.split()
+        ours = principal(name, named[name], wanted[name])
+        assert who == ours, f"a certificate for {who} opens the account {name}"
+        assert 'command="/usr/local/libexec/jinku-session"' in "".join(options), f"sessions of {name} are not recorded"
     setting = sshd_setting(host)
-    for other in (
-        "authorizedkeyscommand",
-        "trustedusercakeys",
-        "authorizedprincipalscommand",
-        "authorizedprincipalsfile",
-    ):
+    for other in ("authorizedkeyscommand", "authorizedprincipalscommand"):
         assert setting.get(other, "none") == "none", f"{other}: {setting[other]}"
+    authority = host.check_output("cat %s", setting["trustedusercakeys"]).split()[:2]
+    assert authority == (places.ssh / USER_CA).read_text().split()[:2], "another authority than the vault's is trusted"
     # sshd tells which files it reads, so a block that an Include hides is met as well.
     blocks = host.check_output(
         "/usr/sbin/sshd -T -ddd 2>&1 | sed -n \"s/.*checking syntax for '\\(Match .*\\)' on line.*/\\1/p\"; true"
@@ -70,12 +83,12 @@ def test_nobody_else_becomes_root(host, topology):
     told = ask(host, "sudo_rights.py").splitlines()
     assert any(line.startswith("automation|") for line in told), "not even the automation's rule was found"
     for line in told:
-        name, _, commands = line.partition("|")
+        name, whom, commands = line.split("|", 2)
         assert name in ("root", "automation", *duties), f"sudo lets {name} run {commands}"
         if duties.get(name, "system") != "system":
-            free = [
-                one for one in commands.replace("NOPASSWD: ", "").split(", ") if " " not in one.strip() or "*" in one
-            ]
+            told_of = commands.replace("NOPASSWD: ", "").split(", ")
+            # in their own name it is no more than they may do anyway
+            free = [one for one in told_of if whom != name and (" " not in one.strip() or "*" in one)]
             assert not free, f"{name} ({duties[name]}) runs with any arguments: {', '.join(free)}"
     raised = set(host.check_output("find / -xdev -type f -perm /6000; true").splitlines())
     assert not raised - SETUID, f"setuid or setgid: {', '.join(sorted(raised - SETUID))}"

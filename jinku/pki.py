@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
@@ -141,7 +141,9 @@ class Authority:
 
     @staticmethod
     def _builder(
-        subject: x509.Name, public_key: ec.EllipticCurvePublicKey, life: dt.timedelta
+        subject: x509.Name,
+        public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey,
+        life: dt.timedelta,
     ) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
@@ -202,6 +204,23 @@ class Authority:
 
     def _pem(self) -> bytes:
         return self.certificate_path.read_bytes()
+
+    def sign_person(
+        self,
+        name: str,
+        fingerprint: str,
+        key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey,
+        minutes: int,
+    ) -> bytes:
+        """Return a certificate (PEM) with which `name` logs in to OpenBao with `key`, the person's own SSH key.
+
+        Its organizational unit is the key's `fingerprint`: OpenBao knows which keys a person has now.
+        """
+        builder = self._builder(_names(name, fingerprint), key, dt.timedelta(minutes=minutes))
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_usage(authority=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        return self._sign(builder)
 
     def mint_operator(self, operator: str, duty: str, minutes: int = 60) -> tuple[bytes, bytes]:
         """Return (certificate, key), both PEM, with which `operator` logs in to OpenBao for the next `minutes`.

@@ -88,6 +88,11 @@ def ensure_operator_keys(topology: Topology, places: Places) -> dict[str, str]:
     }
 
 
+def generated_keys(places: Places) -> dict[str, str]:
+    """Public key lines, by name, of the keys that the lab made for people; {} where it made none."""
+    return {file.stem: file.read_text().strip() for file in sorted(places.ssh.glob("operators/*.pub"))}
+
+
 def _control_path(places: Places) -> str:
     """Path of the shared connections' sockets; in a private folder elsewhere when the state's path is too long for one.
 

@@ -15,6 +15,10 @@ path "sys/auth" { capabilities = ["read"] }
 # Who may log in, and with which policies.
 path "auth/operators/certs" { capabilities = ["list"] }
 path "auth/operators/certs/*" { capabilities = ["read"] }
+path "auth/people/certs" { capabilities = ["list"] }
+path "auth/people/certs/*" { capabilities = ["read"] }
+path "ssh_people/roles" { capabilities = ["list"] }
+path "ssh_people/roles/*" { capabilities = ["read"] }
 path "auth/hosts/certs" { capabilities = ["list"] }
 path "auth/hosts/certs/*" { capabilities = ["read"] }
 

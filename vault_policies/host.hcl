@@ -10,3 +10,6 @@ path "pki_identity/sign/host-<host>" { capabilities = ["update"] }
 # It wraps and unwraps the keys of its own volumes at boot; the wrapping key itself nobody sees.
 path "volumes/encrypt/host-<host>" { capabilities = ["update"] }
 path "volumes/decrypt/host-<host>" { capabilities = ["update"] }
+
+# It has its SSH host key signed, so that people know it without having met it.
+path "ssh_hosts/sign/host-<host>" { capabilities = ["update"] }

@@ -57,6 +57,41 @@ path "auth/approle/role/+/secret-id" {
   max_wrapping_ttl = "10m"
 }
 
+# The two authorities for SSH: their keys are made inside, once, and cannot be given. The manager says who may have a key
+# signed, and signs none.
+path "sys/mounts/ssh_people" { capabilities = ["create", "update"] }
+path "sys/mounts/ssh_people/tune" { capabilities = ["update"] }
+path "sys/mounts/ssh_hosts" { capabilities = ["create", "update"] }
+path "sys/mounts/ssh_hosts/tune" { capabilities = ["update"] }
+path "ssh_people/config/ca" {
+  capabilities       = ["create", "read", "update"]
+  allowed_parameters = { "generate_signing_key" = [true], "key_type" = ["ed25519"] }
+}
+path "ssh_hosts/config/ca" {
+  capabilities       = ["create", "read", "update"]
+  allowed_parameters = { "generate_signing_key" = [true], "key_type" = ["ed25519"] }
+}
+path "ssh_people/roles" { capabilities = ["list"] }
+path "ssh_people/roles/*" { capabilities = ["create", "read", "update", "delete"] }
+path "ssh_hosts/roles" { capabilities = ["list"] }
+path "ssh_hosts/roles/host-*" { capabilities = ["create", "read", "update", "delete"] }
+
+# How people log in to have their key signed, and that they no longer do when they have left.
+path "sys/auth/people" { capabilities = ["create", "update", "sudo"] }
+path "sys/auth/people/tune" { capabilities = ["update", "sudo"] }
+path "auth/people/certs" { capabilities = ["list"] }
+path "auth/people/certs/*" { capabilities = ["create", "read", "update", "delete"] }
+
+# People's second technique: one method, demanded of everybody who logs in as a person, and a new secret for whom it is handed
+# to. With a person's secret alone nobody logs in: the key is with the person.
+path "identity/mfa/method/totp" { capabilities = ["create", "update", "list"] }
+path "identity/mfa/method/totp/admin-generate" { capabilities = ["create", "update"] }
+path "identity/mfa/method/totp/admin-destroy" { capabilities = ["create", "update"] }
+path "identity/mfa/login-enforcement/people" { capabilities = ["create", "read", "update"] }
+path "identity/entity/name" { capabilities = ["list"] }
+path "identity/entity/name/person-*" { capabilities = ["create", "read", "update", "delete"] }
+path "identity/entity-alias" { capabilities = ["create", "update"] }
+
 # The database engine: where it connects and whose password it rotates; not the passwords.
 path "database/config/crm" { capabilities = ["create", "read", "update"] }
 path "database/static-roles" { capabilities = ["list"] }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs on a host as root: what sudo lets each account run, in sudo's own words. Prints ``<account>|<commands>`` a rule.
+"""Runs on a host as root: what sudo lets each account run, in sudo's own words. Prints ``<account>|<as whom>|<commands>`` a rule.
 
 Sudo is asked about every account that a rule could mean: by name, number or group. If a rule means everybody, or by words that
 only sudo can weigh (netgroups, plug-ins, negation, another source than files), it is asked about all accounts.
@@ -12,7 +12,7 @@ import re
 import subprocess
 from pathlib import Path
 
-RULE = re.compile(r"^\s*\([^)]*\)\s*(.*)$", re.MULTILINE)
+RULE = re.compile(r"^\s*\(([^)]*)\)\s*(.*)$", re.MULTILINE)
 OTHER_SOURCE = re.compile(r"^\s*sudoers\s*:(?!\s*files\s*$)", re.MULTILINE)
 
 
@@ -53,5 +53,5 @@ def of_group(accounts, kind, value):
 found = pwd.getpwall()
 for name in sorted(meant(found)):
     said = subprocess.run(["sudo", "-n", "-l", "-U", name], capture_output=True, text=True, check=False).stdout
-    for commands in RULE.findall(said):
-        print(f"{name}|{commands}")
+    for whom, commands in RULE.findall(said):
+        print(f"{name}|{whom}|{commands}")

@@ -29,6 +29,7 @@ VERBS = (
     "nodes",
     "flows",
     "ssh",
+    "login",
     "unseal",
     "check",
     "report",

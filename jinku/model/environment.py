@@ -11,6 +11,9 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 SCHEMA_VERSION = 1
@@ -41,6 +44,16 @@ _KEY = re.compile(
 )
 
 
+def _whole_and_strong(line: str) -> None:
+    """Refuse a key line that was cut off, or an RSA key shorter than 3072 bits."""
+    try:
+        key = load_ssh_public_key(line.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is not a whole OpenSSH public key; the one line of the file id_ed25519.pub") from None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < 3072:
+        raise ValueError(f"is an RSA key of {key.key_size} bits, 3072 are wanted; an ed25519 key")
+
+
 def _public_key(value: object) -> object:
     """Accept an OpenSSH public key line of a strong kind; refuse options, other kinds and short RSA keys."""
     if isinstance(value, str):
@@ -48,8 +61,8 @@ def _public_key(value: object) -> object:
             raise ValueError(
                 "is not an OpenSSH public key of a strong kind; one line such as 'ssh-ed25519 AAAA... name'"
             )
-        if value.startswith("ssh-rsa") and len(value.split()[1]) < 500:
-            raise ValueError("is an RSA key shorter than 3072 bits; an ed25519 key")
+        if not value.startswith("sk-"):
+            _whole_and_strong(value.strip())
         return value.strip()
     return value
 

@@ -21,7 +21,7 @@ from jinku.model.topology import (
     Topology,
 )
 
-_DATA_MAY_REACH = {"vault", "log", "ntp", "mirror"}
+_DATA_MAY_REACH = {"vault", "log", "sessions", "ntp", "mirror"}
 _SMALLEST_ZONE = 29
 
 

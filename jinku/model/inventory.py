@@ -5,6 +5,7 @@ from typing import Any
 
 from jinku.model.environment import Operator
 from jinku.model.firewall import node_ruleset
+from jinku.model.people import accounts_on, keys_of, principal
 from jinku.model.topology import ACME, ALIASES, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
 from jinku.places import Places
 
@@ -76,10 +77,16 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
 
 
 def _operator(operator: Operator, generated_keys: dict[str, str]) -> dict[str, Any]:
-    generated = generated_keys.get(operator.name)
-    keys = operator.keys or ((generated,) if generated else ())
+    keys = keys_of(operator, generated_keys)
     share = {"pgp": operator.pgp} if operator.pgp and operator.state == "present" else {}
-    return {"name": operator.name, "duty": operator.duty, "state": operator.state, "keys": list(keys), **share}
+    return {
+        "name": operator.name,
+        "duty": operator.duty,
+        "state": operator.state,
+        "keys": list(keys),
+        "principal": principal(operator.name, operator.duty, keys),
+        **share,
+    }
 
 
 def node_variables(node: Node) -> dict[str, Any]:
@@ -104,6 +111,7 @@ def _host_variables(topology: Topology, node: Node) -> dict[str, Any]:
             **node_variables(node),
             "interface": node.interface,
             "volumes": [{"name": volume.name, "mount": volume.mount} for volume in node.volumes],
+            "operators": [operator.name for operator in accounts_on(topology.env, node)],
         },
         "jinku_firewall_ruleset": node_ruleset(topology, node),
     }

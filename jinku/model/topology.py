@@ -45,13 +45,12 @@ VAULT = Service("vault", "vault", 8200)
 VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
 LOG = Service("log", "log", 6514)
 WITNESS = Service("witness", "witness", 6515)
+SESSIONS = Service("sessions", "log", 30344)
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
 ACME_DIRECTORY = Service("acme", ACME, 443)  # or the port that `edge.acme_directory` names
-SERVICES = {
-    service.name: service
-    for service in (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, WITNESS, NTP, PACKAGES)
-}
+_SERVICES = (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER)
+SERVICES = {service.name: service for service in (*_SERVICES, LOG, WITNESS, SESSIONS, NTP, PACKAGES)}
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,7 @@ FLOWS = (
     Flow("vault", VAULT_CLUSTER, en="members of the vault replicate", zh="密钥库成员间复制"),
     Flow(HOSTS, LOG, en="every host sends its log", zh="各主机发送日志"),
     Flow("log", WITNESS, en="seals of the logs are kept elsewhere", zh="日志摘要另处留存"),
+    Flow(HOSTS, SESSIONS, en="every host sends recordings of sessions", zh="各主机发送运维会话录像"),
     Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
     Flow("edge", ACME_DIRECTORY, en="the edge gets the users' certificate", zh="边界获取对外证书"),

@@ -14,6 +14,7 @@ from jinku.vault.enrolment import Bootstrap, wrap
 from jinku.vault.expectations import Difference, check_expectations
 from jinku.vault.fleet import Fleet, Machine
 from jinku.vault.initialisation import initialise
+from jinku.vault.people import export_authorities, revoke_leavers
 
 __all__ = [
     "Bootstrap",
@@ -25,9 +26,11 @@ __all__ = [
     "check_expectations",
     "configure",
     "configure_database",
+    "export_authorities",
     "initialise",
     "manager",
     "operator",
+    "revoke_leavers",
     "through_the_bastion",
     "wrap",
 ]

@@ -9,6 +9,7 @@ import hvac
 
 from jinku.pki import Authority, remaining_days
 from jinku.vault.fleet import Fleet, Machine
+from jinku.vault.people import configure_people
 from jinku.vault.policies import policies_of, tier_policies
 from jinku.vault.settings import Settings
 
@@ -28,6 +29,7 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
     """
     settings = Settings(client, dry)
     _policies(fleet, settings)
+    configure_people(fleet, settings)
     issuing = _intermediate(fleet, settings)
     identity = _identity(fleet, settings)
     methods = [
@@ -48,7 +50,7 @@ def _policies(fleet: Fleet, settings: Settings) -> None:
     wanted = policies_of(fleet)
     for name, text in wanted.items():
         settings.keep(f"sys/policies/acl/{name}", {"policy": text})
-    for prefix in ("host-", "enrol-"):
+    for prefix in ("host-", "enrol-", "person-"):
         settings.drop_others("sys/policies/acl", prefix, set(wanted))
 
 

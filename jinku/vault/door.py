@@ -98,9 +98,10 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def through_the_bastion(fleet: Fleet) -> Iterator[Door]:
+def through_the_bastion(fleet: Fleet, config: Path | None = None) -> Iterator[Door]:
     """Open an SSH forward over the bastion to the (first) vault, and yield the Door at its near end.
 
+    `config`: the SSH client's configuration to go by; the automation account's, if none is given.
     The near end listens on loopback for as long as the block runs. Raises VaultError when the forward does not come up.
     """
     vaults, bastions = fleet.of_tier("vault"), fleet.of_tier("bastion")
@@ -108,7 +109,7 @@ def through_the_bastion(fleet: Fleet) -> Iterator[Door]:
         raise VaultError(f"{fleet.environment}: nodes: no vault or no bastion; a profile with both tiers")
     port = _free_port()
     forward = f"127.0.0.1:{port}:{vaults[0].address}:{fleet.port}"
-    command = ["ssh", "-F", str(fleet.state / "ssh" / "config"), "-o", "ExitOnForwardFailure=yes"]
+    command = ["ssh", "-F", str(config or fleet.state / "ssh" / "config"), "-o", "ExitOnForwardFailure=yes"]
     # no shared connection: its end would not be ours to decide
     command += ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "BatchMode=yes", "-N", "-L", forward]
     with tempfile.TemporaryFile("w+") as errors:

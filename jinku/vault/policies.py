@@ -2,7 +2,7 @@
 """The policies in vault_policies/: two files each, `<name>.hcl` and `<name>.expect.yaml`.
 
 Three sorts, told apart by name. Duties are for people. Two templates (`host`, `enrol`) are rendered once per machine:
-`<host>` is its name. Every other file is named for a tier, and the machines of that tier hold it.
+`<host>` is its name; one (`person`) once per person. Every other file is named for a tier, and the machines of that tier hold it.
 """
 
 from pathlib import Path
@@ -11,11 +11,12 @@ import yaml
 
 from jinku.vault.fleet import Fleet, Machine
 
-__all__ = ["DUTIES", "FOLDER", "TEMPLATES", "expectations_of", "policies_of", "policy_text", "tier_policies"]
+__all__ = ["DUTIES", "FOLDER", "PERSON", "TEMPLATES", "expectations_of", "policies_of", "policy_text", "tier_policies"]
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "vault_policies"
 DUTIES = ("manager", "audit", "recovery")
 TEMPLATES = ("host", "enrol")
+PERSON = "person"
 
 
 def policy_text(name: str, folder: Path = FOLDER) -> str:
@@ -24,7 +25,7 @@ def policy_text(name: str, folder: Path = FOLDER) -> str:
 
 
 def _tiers(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.hcl") if path.stem not in (*DUTIES, *TEMPLATES))
+    return sorted(path.stem for path in folder.glob("*.hcl") if path.stem not in (*DUTIES, *TEMPLATES, PERSON))
 
 
 def tier_policies(machine: Machine, folder: Path = FOLDER) -> list[str]:
@@ -38,22 +39,28 @@ def policies_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, str]:
     for template in TEMPLATES:
         text = policy_text(template, folder)
         found |= {f"{template}-{machine.name}": text.replace("<host>", machine.name) for machine in fleet.machines}
-    return found
+    text = policy_text(PERSON, folder)
+    return found | {f"{PERSON}-{one.name}": text.replace("<person>", one.name) for one in fleet.people}
 
 
 def expectations_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, dict[str, set[str]]]:
-    """Return, for each policy, path to expected capabilities; `<host>` is the machine itself, `<other>` each other one."""
+    """Return, for each policy, path to expected capabilities.
+
+    `<host>` (or `<person>`) is the machine (person) itself, `<other>` each other one.
+    """
     found: dict[str, dict[str, set[str]]] = {}
-    for name in (*DUTIES, *_tiers(folder), *TEMPLATES):
+    machines, people = [one.name for one in fleet.machines], [one.name for one in fleet.people]
+    for name in (*DUTIES, *_tiers(folder), *TEMPLATES, PERSON):
         lines = yaml.safe_load((folder / f"{name}.expect.yaml").read_text())
         wanted = {str(path): set(capabilities) for path, capabilities in lines.items()}
-        if name not in TEMPLATES:
+        if name not in (*TEMPLATES, PERSON):
             found[name] = wanted
             continue
-        for machine in fleet.machines:
-            others = [other.name for other in fleet.machines if other != machine]
-            found[f"{name}-{machine.name}"] = {
-                path.replace("<host>", machine.name).replace("<other>", other): capabilities
+        members = people if name == PERSON else machines
+        for member in members:
+            others = [other for other in members if other != member]
+            found[f"{name}-{member}"] = {
+                path.replace("<host>", member).replace("<person>", member).replace("<other>", other): capabilities
                 for path, capabilities in wanted.items()
                 for other in (others if "<other>" in path else [""])
             }

@@ -13,9 +13,25 @@ from jinku.vault.settings import Settings
 
 __all__ = ["strangers"]
 
-_METHODS = {"token/", "operators/", "hosts/", "approle/"}
-_ENGINES = {"sys/", "identity/", "cubbyhole/", "pki_int/", "pki_identity/", "database/", "volumes/"}
-_LOGINS = ("auth/operators/login", "auth/hosts/login", "auth/approle/login", "auth/token/create/expect")
+_METHODS = {"token/", "operators/", "hosts/", "approle/", "people/"}
+_ENGINES = {
+    "sys/",
+    "identity/",
+    "cubbyhole/",
+    "pki_int/",
+    "pki_identity/",
+    "database/",
+    "ssh_people/",
+    "ssh_hosts/",
+    "volumes/",
+}
+_LOGINS = (
+    "auth/operators/login",
+    "auth/people/login",
+    "auth/hosts/login",
+    "auth/approle/login",
+    "auth/token/create/expect",
+)
 #: A machine's and an operator's token lives for an hour; what lives longer came by another way.
 _LONGEST = 3600
 
@@ -32,12 +48,17 @@ def strangers(fleet: Fleet, manager: hvac.Client, auditor: hvac.Client) -> list[
 
 def _unknown(fleet: Fleet, settings: Settings) -> Iterator[str]:
     machines = {f"host-{machine.name}" for machine in fleet.machines}
+    people = {person.name for person in fleet.people}
     for path, there, ours in (
         ("sys/auth", set(settings.read("sys/auth") or {}), _METHODS),
         ("sys/mounts", set(settings.read("sys/mounts") or {}), _ENGINES),
         ("sys/policies/acl", set(settings.names("sys/policies/acl")), {"root", "default", *policies_of(fleet)}),
         *((path, set(settings.names(path)), machines) for path in ("auth/hosts/certs", "auth/approle/role")),
-        *((path, set(settings.names(path)), machines) for path in ("pki_int/roles", "pki_identity/roles")),
+        *(
+            (path, set(settings.names(path)), machines)
+            for path in ("pki_int/roles", "pki_identity/roles", "ssh_hosts/roles")
+        ),
+        *((path, set(settings.names(path)), people) for path in ("auth/people/certs", "ssh_people/roles")),
     ):
         yield from (f"{path}: {name} is none of ours" for name in sorted(there - ours))
 

@@ -31,6 +31,7 @@ from hvac.exceptions import VaultError as HvacError
 
 from jinku import vault
 from jinku.parts import PartError, ensure_part, part_version
+from jinku.people_access import ensure_lab_second_factors
 from jinku.pki import PkiError, certifies, ensure_operators, ensure_root
 from jinku.places import Places, cache_root
 
@@ -145,6 +146,10 @@ class ActionModule(ActionBase):
             changes = [] if dry else vault.initialise(fleet, door)
             with vault.manager(fleet, door) as client:
                 changes += vault.configure(fleet, client, dry=dry)
+                with vault.operator(fleet, door, "audit") as auditor:
+                    changes += vault.revoke_leavers(fleet, client, auditor, dry=dry)
+                changes += [] if dry else vault.export_authorities(fleet, client)
+                changes += [] if dry else ensure_lab_second_factors(fleet, client)
         return self._result(changes)
 
     @staticmethod

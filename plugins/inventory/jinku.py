@@ -62,6 +62,7 @@ def computed(env: str) -> dict[str, Any]:
         from jinku.model.loading import InputError, load_environment
         from jinku.model.topology import Topology
         from jinku.places import Places
+        from jinku.ssh_access import generated_keys
     except ImportError as error:
         raise AnsibleParserError(
             f"{env}: (jinku): {error}; install the package into Ansible's Python, `pip install -e .`"
@@ -71,6 +72,5 @@ def computed(env: str) -> dict[str, Any]:
     except InputError as error:
         raise AnsibleParserError(str(error)) from error
     places = Places(environment.name)
-    keys = {file.stem: file.read_text().strip() for file in sorted(places.ssh.glob("operators/*.pub"))}
-    result: dict[str, Any] = compute(Topology.of(environment), places, keys)
+    result: dict[str, Any] = compute(Topology.of(environment), places, generated_keys(places))
     return result

@@ -15,9 +15,12 @@ DOCUMENTATION = r"""
 module: operators
 short_description: Named operators with their duties
 description:
-  - Whoever is in the marking group and not on the list loses sessions and account; the home is kept for the record under another name, closed to the next bearer of its uid.
+  - Whoever is in the marking group and not on the list loses keys, sessions and account, in this order; the home is kept for the record under another name, closed to the next bearer of its uid.
+  - Whoever changes duty or keys, and so the principal of the certificate, loses the sessions that were opened before.
 options:
-  operators: {description: Name, duty and state of each person., type: list, elements: dict, required: true}
+  operators: {description: "Name, duty and principal of each person who may be known here.", type: list, elements: dict, required: true}
+  accounts: {description: Names of those who have an account on this host; all others have none., type: list, elements: str, required: true}
+  proofs: {description: "Folders with a file for each person, by name, that lets them in; the first holds the principals.", type: list, elements: str, required: true}
   duties: {description: Groups of each duty., type: dict, required: true}
   mark: {description: Group of all operator accounts; only its members are ever removed., type: str, required: true}
   login: {description: Group that may log in., type: str, required: true}
@@ -87,6 +90,32 @@ class Accounts:
         for group in sorted(current & (managed - groups)):
             self.do(f"{name} leaves {group}", "gpasswd", "--delete", name, group)
 
+    def principal_held(self, name: str) -> str:
+        """Last word of the person's line of principals, or nothing where there is no such file yet."""
+        path = os.path.join(self.module.params["proofs"][0], name)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                words = stream.read().split()
+        except OSError:
+            return ""
+        return words[-1] if words else ""
+
+    def shut_out(self, name: str) -> None:
+        """Take away what lets a person in, then end whatever runs in their name, forwarded connections and sudo included."""
+        for folder in self.module.params["proofs"]:
+            path = os.path.join(folder, name)
+            if os.path.lexists(path):
+                self.done.append(f"{path} removed")
+                if not self.module.check_mode:
+                    os.unlink(path)
+        number = str(pwd.getpwnam(name).pw_uid)
+        self.do(f"services of {name} stopped", "systemctl", "stop", f"user@{number}.service", may_fail=True)
+        # By control group: what sudo started is root's, and no longer found by its account.
+        self.do(
+            f"sessions of {name} closed", "systemctl", "kill", "--signal=KILL", f"user-{number}.slice", may_fail=True
+        )
+        self.do(f"processes of {name} ended", "pkill", "-KILL", "-u", number, may_fail=True)
+
     def ensure_locked(self, name: str) -> None:
         """Have no password: keys only."""
         if self.has_password(name):
@@ -108,8 +137,7 @@ class Accounts:
         if person.pw_uid < FIRST_PERSON:
             return
         self.do(f"account {name} expired", "usermod", "--expiredate", "1", name)
-        self.do(f"services of {name} stopped", "systemctl", "stop", f"user@{person.pw_uid}.service", may_fail=True)
-        self.do(f"sessions of {name} closed", "pkill", "-KILL", "-u", str(person.pw_uid), may_fail=True)
+        self.shut_out(name)
         self.do(f"account {name} removed", "userdel", "--force", name)
         self.do(f"group {name} removed", "groupdel", name, may_fail=True)
         if not self.module.check_mode:
@@ -127,6 +155,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "operators": {"type": "list", "elements": "dict", "required": True},
+            "accounts": {"type": "list", "elements": "str", "required": True},
+            "proofs": {"type": "list", "elements": "str", "required": True},
             "duties": {"type": "dict", "required": True},
             "mark": {"type": "str", "required": True},
             "login": {"type": "str", "required": True},
@@ -138,14 +168,18 @@ def main() -> None:
     accounts = Accounts(module)
     always = {asked["mark"], asked["login"]}
     managed = always.union(*asked["duties"].values())
-    present = {one["name"]: one["duty"] for one in asked["operators"] if one["state"] == "present"}
+    present = {one["name"]: one["duty"] for one in asked["operators"] if one["name"] in asked["accounts"]}
     for group in sorted(managed):
         accounts.ensure_group(group)
+    existing = {person.pw_name for person in pwd.getpwall()}
+    for one in asked["operators"]:
+        held = accounts.principal_held(one["name"])
+        if one["name"] in present and one["name"] in existing and held and held != one["principal"]:
+            accounts.shut_out(one["name"])
     for name, duty in present.items():
         accounts.ensure_person(name, duty, always.union(asked["duties"][duty]), managed)
     marked = {name for group in grp.getgrall() if group.gr_name == asked["mark"] for name in group.gr_mem}
-    leavers = marked | {one["name"] for one in asked["operators"] if one["state"] == "absent"}
-    existing = {person.pw_name for person in pwd.getpwall()}
+    leavers = marked | {one["name"] for one in asked["operators"]}
     for name in sorted((leavers & existing) - set(present) - {asked["automation"]}):
         accounts.remove(name)
     accounts.ensure_membership(asked["automation"], {asked["login"]}, {asked["login"]})

@@ -12,8 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from openpgp import PEOPLE, gpg
-from vault_world import Host, World, free_port, node
+from openpgp import PEOPLE as HOLDERS
+from openpgp import gpg
+from vault_world import PEOPLE, Host, World, free_port, node, person
 
 from jinku.parts import PartError, unpack_part
 from jinku.pki import ensure_operators, ensure_root
@@ -45,6 +46,8 @@ def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             "postgres": {"port": free_port()},
         },
         "jinku_state": str(folder / "state" / "test"),
+        "jinku_outside": {"operators": ["127.0.0.0/8"]},
+        "jinku_operators": [person(folder, name, duty) for name, duty in PEOPLE.items()],
     }
     variables["jinku_node"] = variables["jinku_hosts"][0]
     with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +101,7 @@ def host_at(ready: World, tmp_path: Path) -> Callable[[str], Host]:
 def keys(tmp_path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     home = tmp_path / "g"
     home.mkdir(mode=0o700)
-    for person in PEOPLE:
-        gpg(home, "--passphrase", "", "--quick-gen-key", f"{person}@test.jinku", "default", "default", "1d")
-    yield home, tuple(base64.b64encode(gpg(home, "--export", f"{person}@test.jinku")).decode() for person in PEOPLE)
+    for holder in HOLDERS:
+        gpg(home, "--passphrase", "", "--quick-gen-key", f"{holder}@test.jinku", "default", "default", "1d")
+    yield home, tuple(base64.b64encode(gpg(home, "--export", f"{holder}@test.jinku")).decode() for holder in HOLDERS)
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)

@@ -16,6 +16,7 @@ from hvac.exceptions import VaultError as HvacError
 from vault_world import Host, World
 
 from jinku.pki import remaining_days
+from jinku.ssh_access import ensure_key
 from jinku.vault import configure, manager, wrap
 
 pytestmark = pytest.mark.openbao
@@ -260,3 +261,25 @@ def wait_for(condition: Callable[[], bool], host: Host, seconds: float = 30) -> 
         if time.monotonic() > deadline:
             pytest.fail((host.etc.parent / "agent.log").read_text()[-3000:])
         time.sleep(0.1)
+
+
+def test_a_machine_has_its_own_ssh_host_key_signed_and_nothing_else(ready: World, host_at: HostAt) -> None:
+    client = login(enrolled(host_at("crm1"), ready), ready)
+    ensure_key(ready.folder / "host-key", "crm1")
+    public = (ready.folder / "host-key.pub").read_text()
+    given = {"public_key": public, "cert_type": "host", "valid_principals": "crm1,crm1.test.jinku,127.0.0.1"}
+    signed = client.write_data("ssh_hosts/sign/host-crm1", data=given)["data"]["signed_key"]
+    (ready.folder / "host-key-cert.pub").write_text(signed)
+    said = subprocess.run(
+        ["ssh-keygen", "-L", "-f", ready.folder / "host-key-cert.pub"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "host certificate" in said
+    assert "crm1.test.jinku" in said
+    for path, other in (
+        ("ssh_hosts/sign/host-crm1", {"valid_principals": "crm1,sec1.test.jinku"}),
+        ("ssh_hosts/sign/host-crm1", {"cert_type": "user", "valid_principals": "li-na"}),
+        ("ssh_hosts/sign/host-sec1", {}),
+        ("ssh_people/sign/li-na", {"cert_type": "user", "valid_principals": "li-na"}),
+    ):
+        with pytest.raises(HvacError):
+            client.write_data(path, data={**given, **other})

@@ -15,6 +15,8 @@ from typing import Any
 import jinja2
 import pytest
 
+from jinku.model.people import principal
+from jinku.ssh_access import ensure_key
 from jinku.vault import Door, Fleet, operator
 
 ROLES = Path(__file__).resolve().parent.parent.parent / "roles"
@@ -36,6 +38,16 @@ def node(name: str, address: str, tiers: list[str], aliases: list[str]) -> dict[
         "tiers": tiers,
         "aliases": [f"{alias}.test.jinku" for alias in aliases],
     }
+
+
+#: One of each duty.
+PEOPLE = {"li-na": "system", "wang-fang": "audit", "zhang-wei": "security"}
+
+
+def person(folder: Path, name: str, duty: str) -> dict[str, Any]:
+    """What the inventory says of a person, whose new key lies in ``folder``."""
+    keys = [ensure_key(folder / "people" / name, name)]
+    return {"name": name, "duty": duty, "state": "present", "keys": keys, "principal": principal(name, duty, keys)}
 
 
 @dataclass

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person comes and goes by one line: in with the duty's rights and no more; out while sessions are open. Lab only."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+from hvac.exceptions import Forbidden
+
+from jinku import people_access
+from jinku.model import Topology, environment_file, load_environment
+from jinku.people_access import Kit
+from jinku.places import CHECKOUT, Places
+from jinku.ssh_access import ensure_key
+from jinku.vault import Fleet, VaultError, manager, through_the_bastion
+from jinku.vault.second_factor import fresh_code
+
+FILE = environment_file(os.environ.get("JINKU_ENV", "lab"))
+ENVIRONMENT = load_environment(FILE)
+TOPOLOGY = Topology.of(ENVIRONMENT)
+PLACES = Places(ENVIRONMENT.name)
+NAME = "drill-person"
+AFTER_SECONDS = 10  # sessions that the run ended have noticed by then
+
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.skipif(ENVIRONMENT.backend != "lab", reason="only the lab's people may be invented"),
+]
+
+
+def people(folder: Path) -> None:
+    """Bring accounts and vault to the people of an environment.yaml."""
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    command = [str(playbook), "site.yml", "--tags", "accounts,vault"]
+    environment = {**os.environ, "JINKU_ENV": str(folder), "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def with_line(folder: Path, key: str) -> Path:
+    """A copy of the environment with one more operator."""
+    copy = folder / "env"
+    shutil.copytree(FILE.parent, copy)
+    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    content["operators"].append({"name": NAME, "duty": "system", "keys": [key]})
+    (copy / "environment.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return copy
+
+
+def ssh(kit: Kit, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["ssh", "-F", str(kit.config), "-o", "BatchMode=yes", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def on(node: str, command: str) -> str:
+    """What a command prints on a node, as root by the automation account."""
+    words = ["ssh", "-F", str(PLACES.ssh_config), node, f"sudo sh -c '{command}'"]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder; at the end the environment is as its file says, and nothing of the person is left."""
+    yield tmp_path
+    people(FILE.parent)
+    shutil.rmtree(PLACES.state / "people" / NAME, ignore_errors=True)
+    for node in TOPOLOGY.nodes:
+        on(node.name, f"rm -rf /home/{NAME}.left-*")
+
+
+def test_added_by_a_line_and_removed_while_sessions_are_open(place: Path) -> None:
+    db, bastion, log = (TOPOLOGY.nodes_of(tier)[0].name for tier in ("postgres", "bastion", "log"))
+    key = place / "key"
+    line = ensure_key(key, NAME)
+    folder = with_line(place, line)
+    people(folder)
+    topology = Topology.of(load_environment(folder))
+    kit = people_access.kit_of(topology, PLACES, NAME, key)
+    fleet = Fleet.of(topology, PLACES)
+    with through_the_bastion(fleet) as ours, manager(fleet, ours) as chief:
+        people_access.give_second_factor(fleet, chief, NAME, place / "otp")
+
+    def code() -> str:
+        return fresh_code((place / "otp").read_text().strip(), place / "used")
+
+    people_access.sign(topology, PLACES, kit, code())
+
+    # added: in with the rights of the duty, and nothing more
+    assert ssh(kit, db, "id -un; sudo -n id -u").stdout.split() == [NAME, "0"]
+    stranger = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-J", bastion)
+    kept_out = ssh(kit, *stranger, str(TOPOLOGY.node(log).address), "true")
+    assert kept_out.returncode == 255
+    assert "Permission denied" in kept_out.stderr
+    assert not on(log, f"getent passwd {NAME}")
+
+    with ExitStack() as open_ones:
+
+        def begin(*words: str) -> subprocess.Popen[str]:
+            command = ["ssh", "-F", str(kit.config), "-o", "BatchMode=yes", *words]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            open_ones.callback(process.kill)
+            return process
+
+        live = begin(db, "echo begun; sudo -n setsid sleep 4711 & exec sleep 4712")
+        shell = begin(bastion, "echo begun; exec sleep 4713")
+        for process in (live, shell):
+            assert process.stdout
+            assert process.stdout.readline().strip() == "begun"
+        door = open_ones.enter_context(through_the_bastion(fleet, kit.config))
+        client = open_ones.enter_context(people_access.entered(fleet, door, NAME, key, code()))
+        deadline = time.monotonic() + 10
+        while len(on(db, 'pgrep -f "sleep 471[12]"').split()) < 2:
+            assert time.monotonic() < deadline, "the sessions have not begun"
+            time.sleep(0.5)
+
+        people(FILE.parent)
+
+        # removed: everything that was open has ended, forwarded connections and root's processes too
+        deadline = time.monotonic() + AFTER_SECONDS
+        while any(process.poll() is None for process in (live, shell)):
+            assert time.monotonic() < deadline, "a session of somebody who left is still open"
+            time.sleep(0.2)
+        assert not on(db, 'pgrep -f "sleep 471[12]"'), "what sudo started in the session goes on"
+        assert not on(bastion, f'pgrep -u {NAME} || ps -eo args= | grep "[s]shd.*{NAME}"'), (
+            "the forwarded connection is open"
+        )
+        with pytest.raises(Exception):  # noqa: B017 - the way is closed, whatever the client makes of it
+            client.read("auth/token/lookup-self")
+        with through_the_bastion(Fleet.of(TOPOLOGY, PLACES)) as ours, pytest.raises(Forbidden):
+            ours.client(token=client.token).read("auth/token/lookup-self")
+
+    # the certificate is refused, and so is the key
+    for words in ((db,), (bastion,), ("-o", "CertificateFile=none", bastion)):
+        refused = ssh(kit, *words, "true")
+        assert refused.returncode == 255
+        assert "Permission denied" in refused.stderr, refused.stderr
+    with (
+        through_the_bastion(Fleet.of(TOPOLOGY, PLACES)) as ours,
+        pytest.raises(VaultError, match="refused"),
+        people_access.entered(Fleet.of(TOPOLOGY, PLACES), ours, NAME, key, code()),
+    ):
+        pass
+    assert not on(db, f"getent passwd {NAME}; ls /etc/ssh/principals.d | grep {NAME}")
