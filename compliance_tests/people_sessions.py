@@ -22,13 +22,14 @@ from jinku.vault import VaultError
 
 MARK = secrets.token_hex(6)
 # One line of answers for each duty: who am I, am I root by sudo, do I read the journal, may I reset locks, can I touch the records.
+# A masked unit is a link to /dev/null, which everybody may write to.
 PROBE = (
     f"echo mark-{MARK}; echo me=$(id -un); echo root=$(sudo -n /usr/bin/id -u 2>/dev/null);"
     " echo shell=$(sudo -n /bin/sh -c 'echo yes' 2>/dev/null);"
     " echo journal=$(journalctl -q -n 1 -o cat --no-pager _SYSTEMD_UNIT=ssh.service 2>/dev/null | head -c 1 | wc -c);"
     " echo locks=$(sudo -n /usr/sbin/faillock --user nobody --reset >/dev/null 2>&1 && echo yes);"
     " echo stops=$(sudo -n -l /usr/bin/systemctl stop rsyslog.service >/dev/null 2>&1 && echo yes);"
-    " echo writes=$(find /var/log/journal /var/log/remote /etc -writable -print -quit 2>/dev/null)"
+    " echo writes=$(find /var/log/journal /var/log/remote /etc ! -lname /dev/null -writable -print -quit 2>/dev/null)"
 )
 
 _AT_ONCE = 6
