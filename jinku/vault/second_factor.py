@@ -91,7 +91,7 @@ def new_secret(manager: hvac.Client, name: str) -> str:
 def fresh_code(url: str, used: Path) -> str:
     """A code that is valid now and was not used yet, from an otpauth URL: the vault takes each code once.
 
-    It takes those of the half minutes before and after as well; when all three are used this waits for the next.
+    It takes those of the half minutes before and after as well; when all that will last are used this waits for the next.
     :param used: file that remembers which were used, shared by all who log in as this person on this machine.
     """
     asked = parse_qs(urlparse(url).query)
@@ -101,8 +101,11 @@ def fresh_code(url: str, used: Path) -> str:
     with FileLock(f"{used}.lock"):
         known = used.read_text().split() if used.exists() else []
         while True:
-            now = int(time.time()) // period
-            free = [step for step in (now, now - 1, now + 1) if str(step) not in known]
+            now, gone = divmod(time.time(), period)
+            now = int(now)
+            # That of the half minute before ends with this one: a slow login would come too late with it.
+            lasting = (now, now + 1, now - 1) if gone < period / 2 else (now, now + 1)
+            free = [step for step in lasting if str(step) not in known]
             if free:
                 used.write_text(" ".join([*known[-5:], str(free[0])]))
                 return totp.generate(free[0] * period).decode()
