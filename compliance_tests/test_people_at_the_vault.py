@@ -158,10 +158,11 @@ def test_the_key_without_the_code_gets_no_certificate(people, observe, topology,
     zh: 出示正确密钥但一次性口令错误时密钥库拒绝；两者皆正确时才签发证书。
     """
     name = people_on(topology, subject.node)[0].name
-    assert people.kit(name).certificate.exists(), "not even with both is a key signed, so the refusal proves nothing"
     said = people.with_a_wrong_code(name)
     observe("controller", f"OpenBao: login of {name} with the own key and a wrong code", said)
+    assert "asks for no second technique" not in said, f"let in with the key alone: {said}"
     assert "refused" in said, f"let in with a wrong code: {said}"
+    assert people.kit(name).certificate.exists(), "not even with both is a key signed, so the refusal proves nothing"
 
 
 SABOTAGE = (

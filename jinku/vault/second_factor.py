@@ -117,6 +117,8 @@ def login(client: hvac.Client, name: str, code: str) -> str:
     first = client.write_data("auth/people/login", data={"name": name})["auth"]
     asked = first.get("mfa_requirement")
     if not asked:
+        client.token = str(first["client_token"])
+        client.auth.token.revoke_self()
         raise HvacError("the vault asks for no second technique; `jinku up` sets that up")
     methods = [one["id"] for constraint in asked["mfa_constraints"].values() for one in constraint["any"]]
     payload = {method: [code] for method in methods}

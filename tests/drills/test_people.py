@@ -38,7 +38,7 @@ pytestmark = [
 def people(folder: Path) -> None:
     """Bring accounts and vault to the people of an environment.yaml."""
     playbook = Path(sys.executable).with_name("ansible-playbook")
-    command = [str(playbook), "site.yml", "--tags", "accounts,vault"]
+    command = [str(playbook), "site.yml", "--tags", "accounts,vault,integrity"]
     environment = {**os.environ, "JINKU_ENV": str(folder), "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
