@@ -14,6 +14,7 @@ from jinku.model.topology import SERVICES
 
 FOLDER = "/var/log/remote"
 RECORDINGS = f"{FOLDER}/sessions"
+CLOSED_AFTER_S = 10  # what is younger may not have been looked at yet
 
 
 def of_duty(topology, duty):
@@ -41,6 +42,8 @@ def test_each_duty_has_one_recorded_way_in(host, topology, subject):
         keys = host.run("cat /etc/ssh/authorized_keys.d/%s", one.name).stdout.splitlines()
         standing = [key for key in keys if 'command="/usr/bin/false"' not in key]
         assert not standing, f"a standing key opens sessions for {one.name}"
+        shell = host.check_output("getent passwd %s", one.name).rpartition(":")[2]
+        assert shell == "/bin/sh", f"{shell} would read a file of {one.name}'s own before the recorder starts"
     told = host.check_output("cat /etc/sudoers.d/jinku")
     wanted = f":{SERVICES['sessions'].port}(tls)"
     recorder = " ".join(
@@ -207,6 +210,11 @@ def test_recordings_are_the_audit_duty_s(host):
         f"find {RECORDINGS} ! \\( -user root -group jinku-audit \\) -print -quit; find {RECORDINGS} -perm /027 -print -quit"
     )
     assert not odd, f"others come near {odd}"
+    assert host.check_output("systemctl is-active jinku-recordings.service") == "active"
+    late = host.check_output(
+        f"find {RECORDINGS} -name timing -perm /222 ! -newermt '-{CLOSED_AFTER_S} seconds' -print -quit"
+    )
+    assert not late, f"a host may resume {late}, and so write over it"
 
 
 def keeping(path, expression):
@@ -243,6 +251,21 @@ SABOTAGE = (
             "test_audit_administrators_read_and_change_nothing",
             "test_security_administrators_lift_locks_and_neither_run_hosts_nor_read_logs",
         ),
+    ),
+    Sabotage(
+        "people's own files run before the recorder",
+        on="host",
+        victim="db1",
+        breaks="for one in $(ls /etc/ssh/principals.d); do usermod -s /bin/bash $one; done",
+        mends="for one in $(ls /etc/ssh/principals.d); do usermod -s /bin/sh $one; done",
+        kills=("test_each_duty_has_one_recorded_way_in",),
+    ),
+    Sabotage(
+        "hosts may write over recordings",
+        on="log",
+        breaks=f"systemctl stop jinku-recordings.service && find {RECORDINGS} -name timing -exec chmod u+w {{}} +",
+        mends="systemctl start jinku-recordings.service",
+        kills=("test_recordings_are_the_audit_duty_s",),
     ),
     Sabotage(
         "system administrators may run nothing",

@@ -29,6 +29,9 @@ author: [Jinku]
 """
 
 FIRST_PERSON = 1000
+# sshd starts the recorder by the account's own shell. Debian's bash would first read ~/.bashrc, and so run whatever its owner wrote
+# there, unrecorded; this one reads nothing. The recorded shell is bash (jinku-shell).
+SHELL = "/bin/sh"
 
 
 class Accounts:
@@ -61,7 +64,7 @@ class Accounts:
                 "--create-home",
                 "--user-group",
                 "--shell",
-                "/bin/bash",
+                SHELL,
                 "--comment",
                 f"{duty} operator",
                 name,
@@ -79,6 +82,8 @@ class Accounts:
             self.module.fail_json(
                 msg=f"environment.yaml: operators: {name!r} is a system account of this host; another name"
             )
+        if found.pw_shell != SHELL:
+            self.do(f"shell of {name} is {SHELL}", "usermod", "--shell", SHELL, name)
         self.ensure_membership(name, groups, managed)
         self.ensure_locked(name)
 

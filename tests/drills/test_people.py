@@ -16,6 +16,7 @@ from hvac.exceptions import Forbidden
 
 from jinku import people_access
 from jinku.model import Topology, environment_file, load_environment
+from jinku.model.topology import SERVICES
 from jinku.people_access import Kit
 from jinku.places import CHECKOUT, Places
 from jinku.ssh_access import ensure_key
@@ -75,6 +76,48 @@ def place(tmp_path: Path) -> Iterator[Path]:
         on(node.name, f"rm -rf /home/{NAME}.left-*")
 
 
+def nothing_runs_before_the_recorder(kit: Kit, node: str) -> None:
+    ssh(kit, node, "echo '[ -n \"${SUDO_USER-}\" ] || echo unrecorded' >.bashrc")
+    assert ssh(kit, node, "echo in").stdout.split() == ["in"], "a file of the person's own runs before the recorder"
+
+
+def no_host_writes_over_a_recording(kit: Kit, node: str, other: str, log: str) -> None:
+    """Root of another host resumes a recording that has not ended, by sudo's own program for that."""
+    command = ["ssh", "-F", str(kit.config), "-o", "BatchMode=yes", node, "echo begun; sleep 2; echo deed; sleep 30"]
+    live = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        assert live.stdout
+        assert [live.stdout.readline().strip() for _ in range(2)] == ["begun", "deed"]
+        folder = "/var/log/remote/sessions"
+        recording = on(log, f"ls -dt {folder}/{node}/{NAME}/*/* | head -n 1").strip()
+        first = on(log, f"head -n 1 {recording}/timing").strip()
+        nanoseconds = int(float(first.split()[1]) * 1e9 + 0.5)
+        forged = f"{first}\\n1 2.0 5\\n"
+        say = f"-h {TOPOLOGY.node(log).fqdn} -p {SERVICES['sessions'].port} -b /etc/jinku/tls/ca.pem -c /etc/jinku/tls/host.pem"
+        said = on(
+            other,
+            f'mkdir -p /tmp/forged && cd /tmp/forged && printf "{forged}" >timing && printf "begun\\ngood\\n" >stdout &&'
+            f' printf "1:x:x::unknown:24:80\\n/\\n/bin/true\\n" >log;'
+            f" sudo_sendlog {say} -k /etc/jinku/tls/host.key -i {recording} -r 0,{nanoseconds} . 2>&1; rm -r /tmp/forged",
+        )
+        assert "already complete" in said, f"the recorder let a host resume the recording of another: {said}"
+        assert on(log, f"cat {recording}/stdout").split() == ["begun", "deed"]
+    finally:
+        live.kill()
+
+
+def in_with_the_rights_of_the_duty(kit: Kit, db: str, bastion: str, log: str) -> None:
+    """A system administrator's, and nothing more."""
+    assert ssh(kit, db, "id -un; sudo -n id -u").stdout.split() == [NAME, "0"]
+    nothing_runs_before_the_recorder(kit, db)
+    no_host_writes_over_a_recording(kit, db, bastion, log)
+    stranger = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-J", bastion)
+    kept_out = ssh(kit, *stranger, str(TOPOLOGY.node(log).address), "true")
+    assert kept_out.returncode == 255
+    assert "Permission denied" in kept_out.stderr
+    assert not on(log, f"getent passwd {NAME}")
+
+
 def test_added_by_a_line_and_removed_while_sessions_are_open(place: Path) -> None:
     db, bastion, log = (TOPOLOGY.nodes_of(tier)[0].name for tier in ("postgres", "bastion", "log"))
     key = place / "key"
@@ -92,13 +135,7 @@ def test_added_by_a_line_and_removed_while_sessions_are_open(place: Path) -> Non
 
     people_access.sign(topology, PLACES, kit, code())
 
-    # added: in with the rights of the duty, and nothing more
-    assert ssh(kit, db, "id -un; sudo -n id -u").stdout.split() == [NAME, "0"]
-    stranger = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-J", bastion)
-    kept_out = ssh(kit, *stranger, str(TOPOLOGY.node(log).address), "true")
-    assert kept_out.returncode == 255
-    assert "Permission denied" in kept_out.stderr
-    assert not on(log, f"getent passwd {NAME}")
+    in_with_the_rights_of_the_duty(kit, db, bastion, log)
 
     with ExitStack() as open_ones:
 
