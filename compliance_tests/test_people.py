@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from asking import people_on, sshd_setting
+from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, people_on, sshd_setting
 from people_sessions import MARK, PROBE, _people, answers, people, tried  # noqa: F401 - fixtures
 
 from jinku.evidence.sabotage import Sabotage
@@ -256,8 +256,8 @@ SABOTAGE = (
         "people's own files run before the recorder",
         on="host",
         victim="db1",
-        breaks="for one in $(ls /etc/ssh/principals.d); do usermod -s /bin/bash $one; done",
-        mends="for one in $(ls /etc/ssh/principals.d); do usermod -s /bin/sh $one; done",
+        breaks=f"{KEEP_ACCOUNTS} && for one in $(ls /etc/ssh/principals.d); do usermod -s /bin/bash $one; done",
+        mends=PUT_ACCOUNTS_BACK,
         kills=("test_each_duty_has_one_recorded_way_in",),
     ),
     Sabotage(
