@@ -299,7 +299,7 @@ WAIVED = """
 import pytest
 
 @pytest.mark.control("dengbao:8.1.4.1.d")
-@pytest.mark.objects("host")
+@pytest.mark.objects("application")
 @pytest.mark.setting
 def test_two_techniques(host, subject):
     assert False, "one technique is enough"
@@ -314,7 +314,7 @@ def test_telnet_is_absent(host):
 
 @pytest.mark.parametrize(("sound", "code"), [(True, 0), (False, 1)])
 def test_a_waived_finding_is_expected_and_stays_a_finding_and_another_fails_the_run(sound, code, tmp_path):
-    done, document = run(tmp_path, WAIVED % sound, "--node", "edge1")  # the lab's controls.yaml waives 8.1.4.1.d
+    done, document = run(tmp_path, WAIVED % sound, "--node", "crm1")  # the lab's controls.yaml waives 8.1.4.1.d of it
     assert done.returncode == code, done.stdout + done.stderr
     assert "1 xfailed" in done.stdout
     verdicts = {record.item: str(record.verdict) for record in read_result(document).records}
