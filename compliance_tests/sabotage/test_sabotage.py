@@ -63,7 +63,7 @@ def judged(tests: list[str], document: Path, places: Places) -> CheckResult:
         text=True,
         check=False,
         cwd=TESTS.parent,
-        timeout=180,
+        timeout=600,
         env=pytest_environment(places),
     )
     assert document.exists(), done.stdout[-1500:] + done.stderr[-1500:]
