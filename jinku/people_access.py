@@ -8,13 +8,11 @@ a TLS key, under a certificate of the operators' authority, it logs in there; an
 import contextlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import hvac
-import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hvac.exceptions import VaultError as HvacError
@@ -25,6 +23,7 @@ from jinku.model.environment import Operator
 from jinku.model.people import fingerprint, has_account, keys_of, principal
 from jinku.places import Places
 from jinku.vault import Door, Fleet, VaultError, through_the_bastion
+from jinku.vault.door import logged_in
 from jinku.vault.people import HOST_CA
 from jinku.vault.second_factor import fresh_code, has_secret, login, new_secret
 
@@ -151,23 +150,9 @@ def entered(
     pem, public = _tls_key(key, passphrase)
     own = fingerprint(key.with_name(key.name + ".pub").read_text())
     signed = pki.Authority(fleet.state / "pki", "operators").sign_person(name, own, public, _LOGIN_MINUTES)
-    with tempfile.TemporaryDirectory(prefix="jinku-person-") as folder:
-        paths = (Path(folder, "person.pem"), Path(folder, "person.key"))
-        for path, content in zip(paths, (signed, pem), strict=True):
-            path.touch(0o600)
-            path.write_bytes(content)
-        client = door.client(paths)
-        try:
-            client.token = login(client, name, code)
-        except HvacError as error:
-            raise VaultError(
-                f"{door.server_name}: login of {name} is refused ({error}); `jinku up` tells the vault who works here"
-            ) from error
-        try:
-            yield client
-        finally:
-            with contextlib.suppress(HvacError, requests.RequestException):
-                client.auth.token.revoke_self()
+    refused = f"login of {name}; `jinku up` tells the vault who works here"
+    with logged_in(door, signed, pem, lambda client: login(client, name, code), refused) as client:
+        yield client
 
 
 def code_of(places: Places, name: str) -> str:

@@ -43,7 +43,8 @@ def command(env: Selection, as_json: bool) -> None:
     if len(leading := status.primaries(nodes)) > 1:
         raise Failure(
             f"{' and '.join(leading)}: the database is a primary on each, and neither has what is written to the other; look at both,"
-            " then `jinku rejoin SITE` for the one that shall follow, which moves its data aside"
+            " stop the one that shall follow (`jinku ssh NODE -- sudo systemctl stop postgresql@17-main`), then `jinku rejoin SITE` for its"
+            " site: that copies the other one and moves its data aside"
         )
     if bad:
         raise Failure(f"not healthy: {', '.join(bad)}")

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from jinku.pki import Authority
 from jinku.vault.fleet import Fleet
 
-__all__ = ["Door", "VaultError", "manager", "operator", "through_the_bastion"]
+__all__ = ["Door", "VaultError", "logged_in", "manager", "operator", "through_the_bastion"]
 
 _FORWARD_SECONDS = 20
 
@@ -134,33 +134,49 @@ def _wait_for_forward(process: subprocess.Popen[bytes], port: int, bastion: str,
 
 
 @contextlib.contextmanager
-def operator(fleet: Fleet, door: Door, duty: str) -> Iterator[hvac.Client]:
-    """Log in with an operator's certificate of one hour for `duty`, yield the client, revoke its token at the end.
+def logged_in(
+    door: Door, certificate: bytes, key: bytes, enter: Callable[[hvac.Client], str], refused: str
+) -> Iterator[hvac.Client]:
+    """A client that shows a certificate (both PEM) and holds the token that `enter` gets with it; the token is revoked at the end.
 
-    Key and certificate live in a folder (0700) that is removed at the end. Raises VaultError when the vault refuses.
+    Key and certificate live in a folder (0700) that is removed at the end.
+    :param refused: what was tried, and after "; " what would be right; the vault's words go between.
+    :raises VaultError: the vault refuses.
     """
-    authority = Authority(fleet.state / "pki", "operators")
-    name = os.environ.get("SUDO_USER") or getpass.getuser()
-    certificate, key = authority.mint_operator(name, duty)
-    with tempfile.TemporaryDirectory(prefix="jinku-operator-") as folder:
-        paths = (Path(folder, "operator.pem"), Path(folder, "operator.key"))
+    with tempfile.TemporaryDirectory(prefix="jinku-login-") as folder:
+        paths = (Path(folder, "certificate.pem"), Path(folder, "key.pem"))
         for path, content in zip(paths, (certificate, key), strict=True):
             path.touch(0o600)
             path.write_bytes(content)
         client = door.client(paths)
         try:
-            answer = client.write_data("auth/operators/login", data={"name": duty})
-            client.token = answer["auth"]["client_token"]
+            client.token = enter(client)
         except HvacError as error:
-            raise VaultError(
-                f"{door.server_name}: login of {name} as {duty} is refused ({error}); "
-                f"the operators' authority in {authority.folder} must be the one this vault was set up with"
-            ) from error
+            tried, _, right = refused.partition("; ")
+            raise VaultError(f"{door.server_name}: {tried} is refused ({error}); {right}") from error
         try:
             yield client
         finally:
             with contextlib.suppress(HvacError, requests.RequestException):
                 client.auth.token.revoke_self()
+
+
+@contextlib.contextmanager
+def operator(fleet: Fleet, door: Door, duty: str) -> Iterator[hvac.Client]:
+    """Log in with an operator's certificate of one hour for `duty`, yield the client, revoke its token at the end.
+
+    Raises VaultError when the vault refuses.
+    """
+    authority = Authority(fleet.state / "pki", "operators")
+    name = os.environ.get("SUDO_USER") or getpass.getuser()
+    certificate, key = authority.mint_operator(name, duty)
+
+    def enter(client: hvac.Client) -> str:
+        return str(client.write_data("auth/operators/login", data={"name": duty})["auth"]["client_token"])
+
+    right = f"the operators' authority in {authority.folder} must be the one this vault was set up with"
+    with logged_in(door, certificate, key, enter, f"login of {name} as {duty}; {right}") as client:
+        yield client
 
 
 def manager(fleet: Fleet, door: Door) -> contextlib.AbstractContextManager[hvac.Client]:
