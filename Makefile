@@ -7,7 +7,7 @@ BIN := .venv/bin
 JINKU := $(BIN)/jinku --env $(ENV)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start test-long-drills test-unseal test-upgrade sabotage benchmark lint docs format lock bootstrap bootstrap-tests
+.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start test-long-drills test-unseal test-upgrade test-alarms sabotage benchmark lint docs format lock bootstrap bootstrap-tests
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-browser: bootstrap-tests ## Work in the CRM with a browser, through the edg
 
 test-cold-start: bootstrap-tests ## Switch every host off and on again: the CRM must answer (lab only)
 	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m drill
+
+test-alarms: bootstrap-tests ## Break what is quick, and see mail and webhook come; all: pytest tests/drills -m alarms_all (lab only)
+	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m alarms -s
 
 benchmark: bootstrap-tests ## Measure speed on the running environment, as ratios to a floor of the same run (some minutes; never in CI)
 	@failed=; for each in render hosts_up noop_converge readonly_check up_again; do \

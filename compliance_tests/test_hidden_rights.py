@@ -127,12 +127,12 @@ def test_the_programs_that_are_asked_are_the_real_ones(host):
 @pytest.mark.objects("database")
 @pytest.mark.setting
 def test_no_other_role_logs_in_or_borrows_rights(host):
-    """Only the administrator, the CRM, the vault, the other site's server and the heartbeat log in; only the first has predefined roles.
+    """Only the administrator, the CRM, the vault, the other site's server, the heartbeat and its reader log in; only the first has predefined roles.
 
-    zh: 仅管理员、CRM、密钥库、对端复制与心跳角色可登录，且后四者不（间接）持有预定义角色，也无额外的提权函数。
+    zh: 仅管理员、CRM、密钥库、对端复制、心跳及其读取角色可登录，且后五者不（间接）持有预定义角色，也无额外的提权函数。
     """
     roles = set(sql(host, "select rolname from pg_roles where rolcanlogin"))
-    known = {"postgres", "crm", "openbao", "replicator", "heartbeat"}
+    known = {"postgres", "crm", "openbao", "replicator", "heartbeat", "lag"}
     assert roles <= known, f"also logs in: {', '.join(sorted(roles - known))}"
     borrowed = sql(
         host,

@@ -78,6 +78,16 @@ class Places:
         return self.state / "lab"
 
     @property
+    def receiver(self) -> Path:
+        """What the lab's receiver of alarms has got (``received.jsonl``), and its certificate."""
+        return self.lab / "receiver"
+
+    @property
+    def receiver_certificate(self) -> Path:
+        """Certificate of the lab's receiver, which signs itself; made when it starts first."""
+        return self.receiver / "certificate.pem"
+
+    @property
     def reports(self) -> Path:
         """Evidence reports, one folder a check."""
         return self.state / "reports"

@@ -105,6 +105,7 @@ def test_each_object_gets_its_verdict(checked):
         "host:db2": ("conform", "proven"),
         "host:ops2": ("conform", "proven"),
         "host:aud2": ("conform", "proven"),
+        "host:room1": ("conform", "proven"),
     }
     assert [pair.reason.text for pair in checked.findings] == ["crm1 answers on 23"]
     assert list(checked.unreachable) == ["db1"]

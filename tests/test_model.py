@@ -2,7 +2,6 @@
 """The model: what it accepts, what it refuses and in which words, and what it renders."""
 
 import copy
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,10 +14,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from jinku.model import InputError, Topology, load_environment
+from jinku.model.inventory import inventory
 from jinku.model.people import accounts_on, principal
 from jinku.model.rendering import renderings
 from jinku.model.schema import SCHEMA_FILE, schema_text
-from jinku.places import CHECKOUT
+from jinku.places import CHECKOUT, Places
 
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = ("lab", "small", "standard")
@@ -303,10 +303,48 @@ def test_an_openpgp_key_reaches_the_roles_and_a_broken_one_is_refused(
     assert "operators.0.pgp" in problems({"operators": operators})[0]
     operators[0]["pgp"] = "mDME" * 60
     (tmp_path / "environment.yaml").write_text(yaml.safe_dump({**LAB, "operators": operators}), encoding="utf-8")
-    variables = json.loads(renderings(Topology.of(load_environment(tmp_path)))["inventory.json"])["_meta"]["hostvars"][
-        "sec1"
-    ]
+    topology = Topology.of(load_environment(tmp_path))
+    variables = inventory(topology, Places(topology.env.name))["_meta"]["hostvars"]["sec1"]
     assert [operator.get("pgp") for operator in variables["jinku_operators"]] == ["mDME" * 60, None, None]
+
+
+@pytest.mark.parametrize(
+    ("address", "points", "wrong"),
+    [
+        ("10.77.0.68", {}, "room.devices.a.address: 10.77.0.68 is db1's; "),
+        ("10.77.0.80", {}, "room.devices.a.address: 10.77.0.80 lies in the zone data; "),
+        ("10.77.0.200", {"oid": "1.3.6.1; rm"}, "room.devices.a.points.0.oid: "),
+        ("10.77.0.200", {"scale": 0}, "room.devices.a.points.0.scale: "),
+        ("10.77.0.200", {"alarm": 0}, "room.devices.a.points.0: "),
+        ("10.77.0.200", {"place": "floor\nx"}, "room.devices.a.points.0.place: "),
+    ],
+)
+def test_a_device_of_the_room_that_cannot_be_asked_is_refused(
+    problems: Callable[[dict[str, Any]], list[str]], address: str, points: dict[str, Any], wrong: str
+) -> None:
+    point = {"quantity": "water", "place": "floor", "oid": "1.3.6.1.4.1.5.0", **points}
+    assert any(
+        line.startswith(wrong)
+        for line in problems({"room": {"devices": {"a": {"address": address, "points": [point]}}}})
+    )
+
+
+def test_two_points_of_one_place_are_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    point = {"quantity": "water", "place": "floor", "oid": "1.3.6.1.4.1.5.0"}
+    device = {"address": "10.77.0.200", "points": [point, point]}
+    assert "water at floor is written 2 times" in problems({"room": {"devices": {"a": device}}})[0]
+
+
+def test_alarms_go_nowhere_but_to_whole_addresses(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    mail = {
+        "address": "10.9.1.12",
+        "name": "relay.example.internal",
+        "sender": "a@example.internal",
+        "to": {"system": ["b"]},
+    }
+    assert problems({"alerts": {"mail": mail}})[0].startswith("alerts.mail.to.system.0: ")
+    hook = {"address": "10.9.1.13", "name": "duty.example.internal", "path": "/x' y"}
+    assert problems({"alerts": {"webhook": hook}})[0].startswith("alerts.webhook.path: ")
 
 
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:

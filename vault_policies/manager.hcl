@@ -21,6 +21,8 @@ path "sys/mounts/database" { capabilities = ["create", "update"] }
 path "sys/mounts/database/tune" { capabilities = ["update"] }
 path "sys/mounts/volumes" { capabilities = ["create", "update"] }
 path "sys/mounts/volumes/tune" { capabilities = ["update"] }
+path "sys/mounts/kv" { capabilities = ["create", "update"] }
+path "sys/mounts/kv/tune" { capabilities = ["update"] }
 path "sys/auth" { capabilities = ["read"] }
 path "sys/auth/hosts" { capabilities = ["create", "update", "sudo"] }
 path "sys/auth/hosts/tune" { capabilities = ["update", "sudo"] }
@@ -102,6 +104,10 @@ path "database/rotate-role/crm" { capabilities = ["create", "update"] }
 
 # A wrapping key for each machine's volumes: made inside; it can be neither used, shown nor deleted from here.
 path "volumes/keys/+" { capabilities = ["create", "read", "update"] }
+
+# Secrets that people bring, such as the sensors' account: written and listed, never read back.
+path "kv/monitor" { capabilities = ["list"] }
+path "kv/monitor/room" { capabilities = ["create", "update"] }
 
 # Ask what a policy allows, by a token that can be used from nowhere.
 path "auth/token/create/expect" { capabilities = ["update"] }

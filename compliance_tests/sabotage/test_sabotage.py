@@ -92,8 +92,9 @@ def test_the_tests_notice(path, sabotage, topology, places, pytestconfig, tmp_pa
     thing = victim(topology, sabotage)
     node = sabotage.where or thing.node
     if sabotage.where and sabotage.where != "controller":
-        places_of = (one.node for one in objects_of(topology) if one.object_class == sabotage.where)
-        node = next(places_of, sabotage.where)
+        known = [one.node for one in objects_of(topology) if one.object_class == sabotage.where]
+        known += [one.name for one in topology.nodes_of(sabotage.where)]
+        node = known[0]
     argv = (
         ["sh", "-c", far_end(sudo=False)]
         if node == "controller"

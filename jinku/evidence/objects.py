@@ -11,9 +11,11 @@ CLASS_OF_TIER = {
     "crm": "application",
     "edge": "edge",
     "log": "log",
+    "monitor": "monitor",
 }
 #: object classes, in the order of the report; ``network`` is a packet filter: a node's own, or a site's router
-CLASSES = ("network", "host", "edge", "application", "database", "vault", "log")
+#: ``environment`` is the machine room, as the monitor sees it
+CLASSES = ("network", "host", "edge", "application", "database", "vault", "log", "monitor", "environment")
 
 
 def router_name(site: str) -> str:
@@ -47,4 +49,9 @@ def objects_of(topology: Topology) -> tuple[Object, ...]:
         for node in topology.nodes
         for name in ("host", "network", *(CLASS_OF_TIER[tier] for tier in node.tiers if tier in CLASS_OF_TIER))
     ]
-    return tuple(sorted([*routers, *things], key=lambda thing: CLASSES.index(thing.object_class)))
+    rooms = [
+        thing.model_copy(update={"id": f"environment:{thing.node}", "object_class": "environment"})
+        for thing in things
+        if thing.object_class == "monitor" and topology.room
+    ]
+    return tuple(sorted([*routers, *things, *rooms], key=lambda thing: CLASSES.index(thing.object_class)))

@@ -248,8 +248,8 @@ class Check:
         self.fleet.close()
 
     def _substrate(self, thing: Object) -> Substrate:
-        """What the host says; the lab's routers are namespaces, which nobody should take for routers."""
-        if self.topology.env.backend == "lab" and thing.object_class == "network" and not thing.zone:
+        """What the host says; the lab's routers are namespaces and its machine room a program: nobody should take them for real."""
+        if self.topology.env.backend == "lab" and (thing.object_class == "environment" or not thing.zone):
             return "simulated"
         return self.fleet.substrate(thing.node)
 

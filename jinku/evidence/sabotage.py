@@ -13,7 +13,7 @@ class Sabotage:
 
     ``on``: class of the object; its victim is the node with the fewest tiers. ``kills``: names of the module's tests that
     must find fault while it is broken, and must conform again afterwards. ``settle``: seconds that the system needs to
-    notice (0 where it is told at once). ``where``: ``controller``, a class of object or a node, if the commands are not run
+    notice (0 where it is told at once). ``where``: ``controller``, a class of object, a tier or a node, if the commands are not run
     on the victim itself.
     ``victim``: node to break, where the smallest will not do.
     """

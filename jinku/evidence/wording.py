@@ -98,6 +98,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "c_network": ("network", "网络"),
     "c_database": ("database", "数据库"),
     "c_vault": ("vault", "密钥库"),
+    "c_monitor": ("monitor", "监控"),
+    "c_environment": ("machine room", "机房环境"),
     "c_application": ("application", "应用"),
     "c_edge": ("edge", "边界"),
     "c_log": ("log", "日志"),

@@ -3,7 +3,8 @@
 
 from jinku.model.environment import Environment
 from jinku.model.loading import InputError, environment_file, load_environment
-from jinku.model.topology import AllowedFlow, Flow, Node, Service, Topology, Volume
+from jinku.model.networks import Volume
+from jinku.model.topology import AllowedFlow, Flow, Node, Service, Topology
 
 __all__ = [
     "AllowedFlow",

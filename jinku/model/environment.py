@@ -14,7 +14,10 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+
+from jinku.model.alarm_sections import Alerts, Room
+from jinku.model.fields import Domain, Duty, KeyFile, Name, Port, Section
 
 SCHEMA_VERSION = 1
 
@@ -22,22 +25,12 @@ SCHEMA_VERSION = 1
 #: A sentence never reaches a firewall (DESIGN.md, decision 1), but a diagram and a sheet print it.
 Sentence = Annotated[str, StringConstraints(min_length=3, max_length=200, pattern=r"^[^\x00-\x1f\x7f\"'`$\\{}<>;|&]+$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,20}[a-z0-9])?$")]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
 Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
-KeyFile = Annotated[str, StringConstraints(pattern=r"^(~?/)[A-Za-z0-9@_./+-]+$")]
-Domain = Annotated[
-    str,
-    StringConstraints(
-        max_length=200, pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
-    ),
-]
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "witness"]
+Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "witness", "monitor", "room"]
 Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
-Duty = Literal["system", "audit", "security"]
 
 _KEY = re.compile(
     r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}( [\w@.+-]*)?$"
@@ -100,12 +93,6 @@ DirectoryUrl = Annotated[
 ]
 Mail = Annotated[str, StringConstraints(max_length=254, pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$")]
 OpenPgpKey = Annotated[str, StringConstraints(max_length=20000, pattern=r"^[A-Za-z0-9+/]{100,}={0,2}$")]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ZoneNetwork(Section):
@@ -339,5 +326,9 @@ class Environment(Section):
     """Addresses and interfaces of single nodes, by node name."""
     lab: Lab = Lab()
     """Networks that the backend `lab` makes around the sites."""
+    alerts: Alerts = Alerts()
+    """Where alarms go."""
+    room: Room = Room()
+    """Sensors and power of the machine room."""
     existing: Existing = Existing()
     """How the backend `existing` comes onto hosts for the first time."""

@@ -34,7 +34,7 @@ def problems(env: Environment) -> list[str]:
     """
     found = [*_sites(env), *_people(env), *_names(env), *_existing(env), *_acme(env)]
     found = found or [*_networks(env), *_addresses(Topology(env))]
-    return found or [*_flow_ends(Topology(env)), *_flows(Topology(env))]
+    return found or [*_room(Topology(env)), *_flow_ends(Topology(env)), *_flows(Topology(env))]
 
 
 def _sites(env: Environment) -> Iterator[str]:
@@ -162,6 +162,23 @@ def _addresses(topology: Topology) -> Iterator[str]:
             elif address in taken:
                 yield f"{field}: {address} is already {taken[address]}'s; an address of its own"
             taken.setdefault(address, node.name)
+
+
+def _room(topology: Topology) -> Iterator[str]:
+    """Devices stand in a zone facility or outside; a place has one point of a quantity, or two would be one series."""
+    taken = {address: node.name for node in topology.nodes for address in node.addresses}
+    for name, device in topology.env.room.devices.items():
+        field = f"room.devices.{name}"
+        zones = [networks.zone for networks in topology.zones.values() if device.address in networks.network]
+        if device.address in taken:
+            yield f"{field}.address: {device.address} is {taken[device.address]}'s; the device's own address"
+        elif zones and zones[0] != "facility":
+            yield f"{field}.address: {device.address} lies in the zone {zones[0]}; an address in the zone facility, or outside of the sites"
+        for (quantity, place), count in Counter((point.quantity, point.place) for point in device.points).items():
+            if count > 1:
+                yield f"{field}.points: {quantity} at {place} is written {count} times; a place of its own for each"
+    if topology.env.room.devices and not topology.nodes_of("monitor"):
+        yield "room.devices: nobody reads them, for no node has the tier monitor; a node with it"
 
 
 def _flow_ends(topology: Topology) -> Iterator[str]:

@@ -3,10 +3,11 @@
 
 from typing import Any
 
+from jinku.model.alarms import alerts_of
 from jinku.model.environment import Operator
 from jinku.model.firewall import node_ruleset
 from jinku.model.people import accounts_on, keys_of, principal
-from jinku.model.topology import ACME, ALIASES, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
+from jinku.model.topology import ACME, ALIASES, LOOPBACK, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
 from jinku.places import Places
 
 AUTOMATION = "automation"
@@ -50,7 +51,8 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
         },
         "jinku_hosts": [node_variables(node) for node in topology.nodes],
         "jinku_services": {
-            name: {"port": service.port, "protocol": service.protocol} for name, service in SERVICES.items()
+            **{name: {"port": service.port, "protocol": service.protocol} for name, service in SERVICES.items()},
+            **{name: {"port": port, "protocol": "tcp"} for name, port in LOOPBACK.items()},
         },
         "jinku_names": {tier: f"{alias}.{domain}" for tier, alias in ALIASES.items()},
         "jinku_operators": [_operator(operator, generated_keys) for operator in env.operators],
@@ -66,6 +68,8 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
                 "addresses": [str(network.network_address) for network in topology.outside.get(ACME, ())],
             },
         },
+        "jinku_alerts": _alerts(topology, places),
+        "jinku_room": {name: device.model_dump(mode="json") for name, device in topology.room.items()},
         "jinku_state": str(places.state),
         "ansible_user": AUTOMATION,
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -74,6 +78,13 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
         "ansible_control_path_dir": str(places.ssh),
         "ansible_ssh_common_args": f"-F {places.ssh_config}",
     }
+
+
+def _alerts(topology: Topology, places: Places) -> dict[str, Any]:
+    """Where alarms go; ``authority``: file on the controller that signed the receivers' certificates, or None."""
+    own = str(places.receiver_certificate) if topology.env.backend == "lab" else None
+    told = alerts_of(topology.env).model_dump(mode="json")
+    return {**told, "authority": told["authority"] or own}
 
 
 def _operator(operator: Operator, generated_keys: dict[str, str]) -> dict[str, Any]:

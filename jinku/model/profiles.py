@@ -14,6 +14,8 @@ TIER_ZONE: dict[Tier, Zone] = {
     "bastion": "ops",
     "log": "audit",
     "witness": "audit",
+    "monitor": "ops",
+    "room": "facility",
 }
 
 #: tier -> (kind, mount point, size in GiB)
@@ -23,6 +25,7 @@ VOLUMES: dict[Tier, tuple[tuple[str, str, int], ...]] = {
     "vault": (("raft", "/var/lib/openbao", 2),),
     "log": (("logs", "/var/log/remote", 20),),
     "witness": (("seals", "/var/lib/jinku-witness", 2),),
+    "monitor": (("measured", "/var/lib/jinku-monitor", 4),),
 }
 
 
@@ -42,7 +45,7 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("crm1", "a", "app", ("crm",), 4),
         NodeSpec("db1", "a", "data", ("postgres",), 4),
         NodeSpec("sec1", "a", "security", ("vault",), 4),
-        NodeSpec("ops1", "a", "ops", ("bastion",), 4),
+        NodeSpec("ops1", "a", "ops", ("bastion", "monitor"), 4),
         NodeSpec("aud1", "a", "audit", ("log",), 4),
         NodeSpec("db2", "b", "data", ("postgres",), 4),
         NodeSpec("ops2", "b", "ops", ("bastion",), 4),  # site b is entered when site a is dead
@@ -60,6 +63,7 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("vault2", "a", "security", ("vault",), 5),
         NodeSpec("vault3", "a", "security", ("vault",), 6),
         NodeSpec("bastion1", "a", "ops", ("bastion",), 4),
+        NodeSpec("monitor1", "a", "ops", ("monitor",), 5),
         NodeSpec("log1", "a", "audit", ("log",), 4),
         NodeSpec("db4", "b", "data", ("postgres",), 4),
         NodeSpec("bastion2", "b", "ops", ("bastion",), 4),
@@ -67,8 +71,12 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
     ),
 }
 
+#: What stands for the machine room's devices where there is no room: only in the backend ``lab``.
+SIMULATED_ROOM = NodeSpec("room1", "a", "facility", ("room",), 4)
+
 
 def specs(env: Environment) -> tuple[NodeSpec, ...]:
     """The profile's nodes at the environment's sites, in the order of the profile, then the operator's own."""
+    simulated = (SIMULATED_ROOM,) if env.backend == "lab" else ()
     extra = (NodeSpec(node.name, node.site, node.zone, node.tiers, node.number) for node in env.nodes)
-    return (*(spec for spec in NODES[env.profile] if spec.site in env.sites), *extra)
+    return (*(spec for spec in (*NODES[env.profile], *simulated) if spec.site in env.sites), *extra)

@@ -7,7 +7,10 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from urllib.parse import urlsplit
 
+from jinku.model.alarm_sections import RoomDevice
+from jinku.model.alarms import room_of, ways_of
 from jinku.model.environment import Environment, ExtraFlow, Tier, Zone
+from jinku.model.networks import Volume, ZoneNetworks
 from jinku.model.profiles import VOLUMES, NodeSpec, specs
 
 #: Order of the zones in a site's network: explicit numbers, so that growth renumbers nobody. Part 7 is kept free.
@@ -20,6 +23,7 @@ OPERATORS = "operators"
 MIRROR = "mirror"
 TIME = "time"
 ACME = "acme"
+ROOM = "room"
 ANYWHERE: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 Network = IPv4Network | IPv6Network
@@ -46,11 +50,15 @@ VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
 LOG = Service("log", "log", 6514)
 WITNESS = Service("witness", "witness", 6515)
 SESSIONS = Service("sessions", "log", 30344)
+NODE_METRICS = Service("node_metrics", HOSTS, 9100)
+ROOM_SENSORS = Service("room_sensors", ROOM, 161, "udp")
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
 ACME_DIRECTORY = Service("acme", ACME, 443)  # or the port that `edge.acme_directory` names
-_SERVICES = (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER)
-SERVICES = {service.name: service for service in (*_SERVICES, LOG, WITNESS, SESSIONS, NTP, PACKAGES)}
+_SERVICES = (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, WITNESS, SESSIONS)
+SERVICES = {service.name: service for service in (*_SERVICES, NODE_METRICS, ROOM_SENSORS, NTP, PACKAGES)}
+#: Ports on loopback, for the programs of one host among each other: no flow leads there, and nobody else may listen.
+LOOPBACK = {"prometheus": 9090, "alertmanager": 9093, "blackbox_exporter": 9115, "snmp_exporter": 9116}
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,9 @@ FLOWS = (
     Flow(HOSTS, LOG, en="every host sends its log", zh="各主机发送日志"),
     Flow("log", WITNESS, en="seals of the logs are kept elsewhere", zh="日志摘要另处留存"),
     Flow(HOSTS, SESSIONS, en="every host sends recordings of sessions", zh="各主机发送运维会话录像"),
+    Flow("monitor", NODE_METRICS, en="the monitor asks every host how it is", zh="监控采集各主机状态"),
+    Flow("monitor", EDGE_HTTPS, en="the monitor looks at the CRM as users do", zh="监控从用户入口探测 CRM"),
+    Flow("monitor", ROOM_SENSORS, en="the monitor reads the machine room's sensors", zh="监控读取机房传感器"),
     Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
     Flow("edge", ACME_DIRECTORY, en="the edge gets the users' certificate", zh="边界获取对外证书"),
@@ -105,37 +116,9 @@ ALIASES: dict[Tier, str] = {
     "log": "log",
     "bastion": "bastion",
     "witness": "witness",
+    "monitor": "monitor",
+    "room": "room",
 }
-
-
-@dataclass(frozen=True)
-class Volume:
-    """Data that survives its host. ``name`` is unique in the environment; ``size_gib`` in GiB."""
-
-    name: str
-    node: str
-    mount: str
-    size_gib: int
-
-
-@dataclass(frozen=True)
-class ZoneNetworks:
-    """Networks and routers' addresses of a zone at a site; the 6-fields are None where the site has no IPv6."""
-
-    site: str
-    zone: Zone
-    network: IPv4Network
-    network6: IPv6Network | None
-
-    @property
-    def gateway(self) -> IPv4Address:
-        """IPv4 address of the site's router in this zone."""
-        return self.network[1]
-
-    @property
-    def gateway6(self) -> IPv6Address | None:
-        """IPv6 address of the site's router in this zone."""
-        return self.network6[1] if self.network6 else None
 
 
 @dataclass(frozen=True)
@@ -254,6 +237,7 @@ class Topology:
     def outside(self) -> dict[str, tuple[Network, ...]]:
         """Networks of the places outside, by name."""
         env = self.env
+        devices = env.room.devices.values()
         own = (_host(env.lab.wan[1]), _host(env.lab.wan6[1])) if env.backend == "lab" else ()
         return {
             INTERNET: ANYWHERE,
@@ -261,6 +245,8 @@ class Topology:
             MIRROR: tuple(_host(address) for address in env.outside.mirror) or own,
             TIME: tuple(_host(address) for address in env.outside.time) or own,
             **({ACME: tuple(_host(address) for address in env.outside.acme) or own} if self.acme else {}),
+            **{way.name: (_host(way.address),) for way in ways_of(env)},
+            **({ROOM: tuple(_host(device.address) for device in devices)} if devices else {}),
             **env.outside.others,
         }
 
@@ -272,6 +258,11 @@ class Topology:
             return None
         url = urlsplit(edge.acme_directory)
         return url.hostname or "", url.port or ACME_DIRECTORY.port
+
+    @cached_property
+    def room(self) -> dict[str, RoomDevice]:
+        """Devices of the machine room by name; in the backend ``lab`` the node ``room1`` stands for them all."""
+        return room_of(self.env, next((node.address for node in self.nodes_of(ROOM)), None))
 
     @cached_property
     def inside(self) -> tuple[Network, ...]:
@@ -286,7 +277,9 @@ class Topology:
     @cached_property
     def flows(self) -> tuple[Flow, ...]:
         """The product's flows whose two ends exist here, then the operator's."""
-        known = [self._placed(flow) for flow in FLOWS if self._exists(flow.source) and self._exists(flow.destination)]
+        ways = (Flow("monitor", Service(way.name, way.name, way.port), way.en, way.zh) for way in ways_of(self.env))
+        ends = [flow for flow in (*FLOWS, *ways) if self._exists(flow.source) and self._exists(flow.destination)]
+        known = [self._placed(flow) for flow in ends]
         return (*known, *(self._extra(flow) for flow in self.env.flows))
 
     def _placed(self, flow: Flow) -> Flow:

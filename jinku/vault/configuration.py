@@ -5,6 +5,8 @@ Two authorities inside. `pki_int` is signed by the root and makes the leaves tha
 `pki_identity` is known to nobody but OpenBao itself: its certificates (a year) only let a machine log in.
 """
 
+import secrets
+
 import hvac
 
 from jinku.pki import Authority, remaining_days
@@ -37,6 +39,7 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
     ]
     if not (issuing and identity and all(methods)):
         return settings.changes  # a dry run on an empty vault: what follows cannot be compared yet
+    _room(fleet, settings)
     for machine in fleet.machines:
         _machine(machine, identity, settings)
     _volumes(fleet, settings)
@@ -44,6 +47,16 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
     for path in ("auth/hosts/certs", "auth/approle/role", "pki_int/roles", "pki_identity/roles"):
         settings.drop_others(path, "host-", known)
     return settings.changes
+
+
+def _room(fleet: Fleet, settings: Settings) -> None:
+    """Have a place for secrets that people bring; a simulated room's account is made here, once, and not read again."""
+    if not settings.mount("mounts", "kv", "kv", _YEAR):
+        return
+    simulated = any("room" in machine.tiers for machine in fleet.machines)
+    if simulated and "room" not in settings.names("kv/monitor"):
+        account = {"user": "monitor", "authentication": secrets.token_hex(16), "privacy": secrets.token_hex(16)}
+        settings.write("kv/monitor/room", account)
 
 
 def _policies(fleet: Fleet, settings: Settings) -> None:

@@ -24,6 +24,7 @@ _ENGINES = {
     "ssh_people/",
     "ssh_hosts/",
     "volumes/",
+    "kv/",
 }
 _LOGINS = (
     "auth/operators/login",

@@ -9,7 +9,7 @@ from typing import Protocol
 import pulumi
 
 from jinku.model import Node, Topology
-from jinku.model.topology import ZoneNetworks
+from jinku.model.networks import ZoneNetworks
 from jinku.places import Places
 
 

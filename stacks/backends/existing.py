@@ -12,7 +12,7 @@ import pulumi
 
 from jinku.existing import host_keys
 from jinku.model import Node, Topology, environment_file
-from jinku.model.topology import ZoneNetworks
+from jinku.model.networks import ZoneNetworks
 from jinku.places import Places
 from stacks.backends import SiteResources, ZoneResources
 

@@ -10,7 +10,7 @@ import yaml
 
 from jinku.model import Node, Topology
 from jinku.model.firewall import router_ruleset
-from jinku.model.topology import ZoneNetworks
+from jinku.model.networks import ZoneNetworks
 from jinku.parts import ensure_part
 from jinku.places import CHECKOUT, Places
 from jinku.ssh_access import ensure_automation_key

@@ -4,7 +4,7 @@
 import pulumi
 
 from jinku.model import Topology
-from jinku.model.topology import ZoneNetworks
+from jinku.model.networks import ZoneNetworks
 from stacks.backends import Backend, SiteResources
 from stacks.components.node import NodeComponent
 

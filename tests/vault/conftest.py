@@ -35,8 +35,9 @@ def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "jinku_env": {"name": "test", "domain": "test.jinku", "disposable": True, "crm": {"database": "crm"}},
         "jinku_hosts": [
             node("sec1", "127.0.0.1", ["vault"], ["vault"]),
-            node("ops1", "127.0.0.1", ["bastion"], []),
+            node("ops1", "127.0.0.1", ["bastion", "monitor"], []),
             node("crm1", "127.0.0.1", ["crm"], ["app"]),
+            node("room1", "127.0.0.1", ["room"], []),
             node("far1", "127.0.0.9", ["edge"], ["crm"]),
         ],
         "jinku_names": {"vault": "vault.test.jinku", "postgres": "db.test.jinku"},

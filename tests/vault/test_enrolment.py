@@ -7,10 +7,11 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography import x509
 from hvac.exceptions import VaultError as HvacError
 from vault_world import Host, World
@@ -225,6 +226,33 @@ def test_a_template_of_a_tier_is_rendered_beside_the_certificate(ready: World, h
         wait_for((host.etc / "tls/host.pem").exists, host)
     assert "crm1" in (host.etc / "good").read_text()
     assert not (host.etc / "early").exists()
+
+
+def test_the_monitor_and_the_simulated_room_share_an_account_that_nobody_else_reads(
+    ready: World, host_at: HostAt
+) -> None:
+    """The roles' own templates, rendered by the agent; the file is YAML that the exporter takes, and a line that snmpd takes."""
+    monitor, room, crm = (enrolled(host_at(name), ready) for name in ("ops1", "room1", "crm1"))
+    for host, role, owner in ((monitor, "monitor", "prometheus"), (room, "room", "Debian-snmp")):
+        more = {"jinku_room": {"a": {}}, "ansible_managed": "made by a test"}
+        text = replace(ready, folder=host.etc.parent.parent).render(role, f"etc/jinku/agent.d/{role}.hcl", **more)
+        text = text.replace(f'"{owner}"', '"root"').replace('"/usr/bin/systemctl"', '"true"')
+        (host.etc / f"agent.d/{role}.hcl").write_text(text)
+        (host.etc / role).mkdir()
+    told, users = monitor.etc / "monitor/snmp-auth.yml", room.etc / "room/users.conf"
+    with agent(monitor), agent(room):
+        wait_for(told.exists, monitor)
+        wait_for(users.exists, room)
+    account = yaml.safe_load(told.read_text())["auths"]["room"]
+    assert (account["version"], account["security_level"], len(account["password"])) == (3, "authPriv", 32)
+    assert account["password"] != account["priv_password"]
+    made = f"createUser {account['username']} SHA-256 {account['password']} AES {account['priv_password']}"
+    assert users.read_text().splitlines() == [made, f"rouser {account['username']} authPriv -V room"]
+    assert stat.S_IMODE(told.stat().st_mode) == stat.S_IMODE(users.stat().st_mode) == 0o600
+    with pytest.raises(HvacError):
+        login(crm, ready).read("kv/monitor/room")
+    with manager(ready.fleet, ready.door) as client, pytest.raises(HvacError):
+        client.read("kv/monitor/room")
 
 
 def hook(host: Host, name: str, body: str) -> None:

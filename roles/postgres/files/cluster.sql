@@ -5,7 +5,8 @@
 WITH
 role(name, login, replication) AS (VALUES ('crm_owner', false, false), ('crm', true, false), ('openbao', true, false),
     ('replicator', true, true), -- the other site's server, by its certificate
-    ('heartbeat', true, false)), -- jinku-postgres-heartbeat.service, by the socket
+    ('heartbeat', true, false), -- jinku-postgres-heartbeat.service, by the socket
+    ('lag', true, false)), -- jinku-postgres-lag.service, by the socket
 setting(role, dbname, entry) AS (VALUES
     ('crm', :'database', 'role=crm_owner'),
     ('heartbeat', NULL, 'synchronous_commit=off'),
@@ -45,7 +46,7 @@ $view$)),
 open_to_all AS ( -- databases on which PUBLIC holds a right
     SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) AS acl
     WHERE acl.grantee = 0 GROUP BY datname),
-connects(dbname, role) AS (VALUES ('postgres', 'openbao'), ('postgres', 'heartbeat'), (:'database', 'crm')),
+connects(dbname, role) AS (VALUES ('postgres', 'openbao'), ('postgres', 'heartbeat'), ('postgres', 'lag'), (:'database', 'crm')),
 needed(step, statement) AS (
     SELECT 1, format('CREATE ROLE %I %s %s NOINHERIT', name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END,
         CASE WHEN replication THEN 'REPLICATION' ELSE 'NOREPLICATION' END)
@@ -90,7 +91,7 @@ needed(step, statement) AS (
     UNION ALL
     SELECT 11, 'CREATE SCHEMA jinku' WHERE to_regnamespace('jinku') IS NULL
     UNION ALL
-    SELECT 12, format('GRANT USAGE ON SCHEMA jinku TO %I', name) FROM (VALUES ('openbao'), ('heartbeat'), ('pg_monitor')) AS wanted(name)
+    SELECT 12, format('GRANT USAGE ON SCHEMA jinku TO %I', name) FROM (VALUES ('openbao'), ('heartbeat'), ('lag'), ('pg_monitor')) AS wanted(name)
     WHERE to_regrole(name) IS NOT NULL AND NOT coalesce(has_schema_privilege(name, to_regnamespace('jinku'), 'USAGE'), false)
     UNION ALL
     SELECT 13, 'CREATE OR REPLACE FUNCTION jinku.set_password(name text, verifier text) RETURNS void LANGUAGE plpgsql '
@@ -125,5 +126,9 @@ needed(step, statement) AS (
     SELECT 20, 'DROP VIEW IF EXISTS jinku.replication; CREATE VIEW jinku.replication AS ' || text
         || '; GRANT SELECT ON jinku.replication TO pg_monitor; COMMENT ON VIEW jinku.replication IS ' || quote_literal(md5(text))
     FROM replication WHERE obj_description(to_regclass('jinku.replication'), 'pg_class') IS DISTINCT FROM md5(text)
+    UNION ALL
+    -- Without pg_monitor the view tells a standby's lag_seconds, which is all that the monitor needs, and nothing of sessions.
+    SELECT 21, 'GRANT SELECT ON jinku.replication TO lag'
+    WHERE to_regrole('lag') IS NOT NULL AND NOT coalesce(has_table_privilege(to_regrole('lag'), to_regclass('jinku.replication'), 'SELECT'), true)
 )
 SELECT statement || ';' FROM needed ORDER BY step, statement;

@@ -88,7 +88,10 @@ must_be_of_one_kind() {
 }
 
 may_read_the_key() {
-    getent passwd jinku-heartbeat >/dev/null || { if changed "account jinku-heartbeat: made"; then systemd-sysusers /etc/sysusers.d/jinku-heartbeat.conf; fi; }
+    local account
+    for account in jinku-heartbeat jinku-lag; do
+        getent passwd "$account" >/dev/null || { if changed "account $account: made"; then systemd-sysusers "/etc/sysusers.d/$account.conf"; fi; }
+    done
     if ! id -nG postgres | grep -qw jinku-tls; then
         if changed "account postgres: group jinku-tls"; then
             usermod -a -G jinku-tls postgres
@@ -150,7 +153,7 @@ follow() {
 
 keep_units() {
     local name
-    for name in jinku-postgres-heartbeat.service jinku-postgres-watch.timer; do
+    for name in jinku-postgres-heartbeat.service jinku-postgres-lag.service jinku-postgres-watch.timer; do
         systemctl is-active -q "$name" || { if changed "$name: started"; then systemctl daemon-reload && systemctl start "$name"; fi; }
     done
 }

@@ -4,21 +4,21 @@
 import asyncio
 from pathlib import Path
 
-from . import cgroups, hosts, links, mirror, names, outside, volumes
+from . import cgroups, hosts, links, mirror, names, outside, receiver, volumes
 from .process import run
 
 
 async def leftovers(env: str) -> dict[str, list[str]]:
     """What an environment has here: by sort, names. Empty lists are left out; so {} means a clean machine.
 
-    Sorts: cgroups, processes (of guests and the mirror), netns, interfaces, loops, mounts, folders, hosts, volumes.
+    Sorts: cgroups, processes (of guests, the mirror and the receiver), netns, interfaces, loops, mounts, folders, hosts, volumes.
     """
     folder, prefix = names.lab_directory(env), names.prefix(env)
     backing = await run("losetup", "--noheadings", "--raw", "--output", "NAME,BACK-FILE", check=False)
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     found = {
         "cgroups": [str(path) for path in cgroups.found(prefix)],
-        "processes": [str(pid) for pid in sorted({*keepers(folder), *mirror.processes(env)})],
+        "processes": [str(pid) for pid in sorted({*keepers(folder), *mirror.processes(env), *receiver.processes(env)})],
         "netns": sorted(path.name for path in links.NETNS.glob(f"{prefix}*")),
         "interfaces": [name for name in await links.links(None) if name == names.controller_interface(env)],
         "loops": [line.split()[0] for line in backing.splitlines() if f" {folder}/" in line],

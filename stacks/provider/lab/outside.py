@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies outside the sites: the wan with the controller and the package mirror, the link between sites, and strangers for probes.
+"""What lies outside the sites: the wan with the controller, the package mirror and the receiver of alarms, the link between sites, and strangers for probes.
 
 The bridges lie in a namespace of their own; the controller's own namespace sees one interface and the routes to the sites.
 """
 
 import ipaddress
 
-from . import links, mirror, names
+from . import links, mirror, names, receiver
 from .process import ip, locked
 
 BRIDGES = ("wan", "link")
@@ -24,7 +24,7 @@ def controller_address(router_address: str) -> str:
 
 
 async def ensure(env: str, wan_address: str, wan_address6: str = "") -> None:
-    """Make the wan, the link, the controller's leg and the mirror on it. Addresses are those of any router on the wan."""
+    """Make the wan, the link, the controller's leg, the mirror and the receiver of alarms on it. Addresses are those of any router on the wan."""
     async with locked(names.lab_directory(env) / "outside.lock"):
         for bridge in BRIDGES:
             await links.ensure_bridge(names.outside(env), bridge)
@@ -36,11 +36,12 @@ async def ensure(env: str, wan_address: str, wan_address6: str = "") -> None:
             lines.append(f"addr replace {controller_address(wan_address6)} dev {port.far} nodad")
         await ip(None, lines)
         await mirror.ensure(env, str(ipaddress.ip_interface(address).ip))
+        await receiver.ensure(env, str(ipaddress.ip_interface(address).ip))
 
 
 async def whole(env: str) -> bool:
-    """True if the controller's leg and the mirror are there."""
-    return await links.connected(controller_port(env)) and mirror.running(env)
+    """True if the controller's leg, the mirror and the receiver are there."""
+    return await links.connected(controller_port(env)) and mirror.running(env) and receiver.running(env)
 
 
 async def remove_if_unused(env: str) -> None:
@@ -52,8 +53,9 @@ async def remove_if_unused(env: str) -> None:
 
 
 async def remove(env: str) -> None:
-    """Remove wan, link, mirror and strangers."""
+    """Remove wan, link, mirror, receiver and strangers."""
     await mirror.remove(env)
+    await receiver.remove(env)
     await links.remove_port(controller_port(env))
     for path in links.NETNS.glob(f"{names.prefix(env)}PROBE.*"):
         await links.remove_netns(path.name)

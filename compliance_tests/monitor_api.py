@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions to the monitor's programs, asked on its host with its own certificate."""
+
+import json
+from urllib.parse import quote
+
+from asking import ask
+
+from jinku.model.topology import ALIASES, LOOPBACK
+
+OWN = ("/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key")
+
+
+class Monitor:
+    """Prometheus and Alertmanager of an environment. ``node``: the host that they run on."""
+
+    def __init__(self, fleet, topology, subject):
+        """Take the one on the assessed node, or the first."""
+        nodes = topology.nodes_of("monitor")
+        self.node = next((node for node in nodes if node.name == subject.node), nodes[0])
+        self.host = fleet.host(self.node.name)
+        self.name = f"{ALIASES['monitor']}.{topology.env.domain}"
+
+    def get(self, program, path):
+        """The JSON at a path of a program. :raises AssertionError: it does not answer."""
+        said = ask(self.host, "mtls_get.py", "127.0.0.1", str(LOOPBACK[program]), self.name, path, *OWN)
+        status, _, body = said.partition("\n")
+        assert status == "status 200", f"{program}: {path}: {said[:300]}"
+        return json.loads(body)
+
+    def query(self, expression):
+        """Samples of an expression: (labels, value)."""
+        found = self.get("prometheus", f"/api/v1/query?query={quote(expression)}")
+        return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
+
+    def rules(self):
+        """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels."""
+        groups = self.get("prometheus", "/api/v1/rules?type=alert")["data"]["groups"]
+        return {rule["name"]: rule for group in groups for rule in group["rules"]}
+
+    def delivered(self):
+        """Notifications that a receiver took since Alertmanager's start, by way (email, webhook)."""
+        tried = dict(self._by_way("alertmanager_notifications_total"))  # counts those that failed, too
+        failed = dict(self._by_way("alertmanager_notifications_failed_total"))
+        return {way: int(number - failed.get(way, 0)) for way, number in tried.items()}
+
+    def _by_way(self, metric):
+        return [(labels["integration"], value) for labels, value in self.query(f"sum by (integration) ({metric})")]
+
+    def receivers(self, **labels):
+        """Receivers to which Alertmanager's own routing leads an alarm with these labels."""
+        words = " ".join(f"{key}={value}" for key, value in labels.items())
+        said = self.host.check_output(
+            f"amtool config routes test --config.file=/etc/prometheus/alertmanager.yml {words}"
+        )
+        return {name for line in said.split() for name in line.split(",")}
+
+    def rule_tests(self, name):
+        """Run the tests of a file of alarm rules against the installed rules, by the same engine. What it said, '' if all hold."""
+        done = self.host.run(f"cd /etc/prometheus/tests && promtool test rules {name}.yml 2>&1")
+        return "" if done.rc == 0 else done.stdout[-1500:]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Central monitoring: every host is asked, tells nobody else, and whatever is wrong with it is an alarm that somebody gets."""
+
+import re
+
+import pytest
+from asking import ask
+from monitor_api import OWN, Monitor
+
+from jinku.evidence.sabotage import Sabotage
+from jinku.model.alarms import alerts_of
+from jinku.model.topology import SERVICES
+
+FRESH_S = 120  # "in minutes" (GB/T 28448 L3-SMC1-09): what is older says nothing of now
+#: What must be an alarm at every host, whatever its tiers.
+OF_EVERY_HOST = ("HostDown", "DiskForecast", "DiskNearlyFull", "ServiceFailed", "CertificateNearExpiry", "HostChanged")
+OF_TIERS = {
+    "edge": ("CrmUnreachable",),
+    "vault": ("VaultSealed", "VaultSilent"),
+    "monitor": ("MonitorBroken", "Watchdog"),
+    "backup": ("BackupMissed", "BackupSilent"),
+}
+
+
+@pytest.fixture
+def monitor(fleet, topology, subject):
+    """The environment's monitor; without one a test cannot pass."""
+    assert topology.nodes_of("monitor"), "nothing monitors this environment"
+    return Monitor(fleet, topology, subject)
+
+
+@pytest.mark.control("dengbao:8.1.5.4.c", "iso27001:A.8.16")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, topology):
+    """The monitor asks this host, got an answer within two minutes, and has a sound rule for each alarm that its tiers need.
+
+    zh: 监控以该主机为采集目标，两分钟内有应答，且该主机各层所需的告警规则均已加载并正常。
+    """
+    host.check_output("systemctl is-active prometheus-node-exporter.service")
+    targets = monitor.query(f'up{{job="node", node="{subject.node}"}}')
+    assert len(targets) == 1, f"the monitor does not ask {subject.node}"
+    assert targets[0][1] == 1, f"{subject.node} does not answer the monitor"
+    age = monitor.query(f'time() - timestamp(up{{job="node", node="{subject.node}"}})')
+    assert age[0][1] < FRESH_S, f"the last look is {age} s old"
+    assert monitor.query(f'probe_ssl_earliest_cert_expiry{{job="certificate", node="{subject.node}"}}'), (
+        "nobody looks at its certificate"
+    )
+    rules = monitor.rules()
+    tiers = topology.node(subject.node).tiers
+    for name in (*OF_EVERY_HOST, *(alarm for tier in tiers for alarm in OF_TIERS.get(tier, ()))):
+        assert name in rules, f"no rule {name}"
+        assert rules[name]["health"] == "ok", f"{name}: {rules[name].get('lastError')}"
+
+
+@pytest.mark.control("dengbao:8.1.5.4.c", "iso27001:A.8.16")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_the_host_tells_the_monitor_and_nobody_else(host, subject, monitor, topology):
+    """Asked with the monitor's certificate the host tells its own state; without one, or with another host's, it refuses.
+
+    zh: 以监控证书访问时主机返回自身状态；无证书或使用其他主机证书时拒绝。
+    """
+    node = topology.node(subject.node)
+    at = (str(node.address), str(SERVICES["node_metrics"].port), node.fqdn, "/metrics")
+    told = ask(monitor.host, "mtls_get.py", *at, *OWN)
+    assert told.startswith("status 200"), told[:200]
+    uptime = float(host.check_output("cat /proc/stat | awk '/^btime/ {print $2}'"))
+    names = re.findall(r'node_uname_info\{[^}]*nodename="([^"]+)"', told)
+    assert names == [host.check_output("uname -n")], f"it says that it is {names}"
+    clock = re.search(r"^node_time_seconds ([0-9.e+]+)$", told, re.MULTILINE)
+    assert clock, "it tells no time"
+    assert float(clock[1]) >= uptime, "its time is not its own"
+    # From the host itself: no packet filter stands between, so only the certificate can be the reason.
+    assert ask(host, "mtls_get.py", *at, "none", "none").startswith("refused"), "it tells whoever shows no certificate"
+    if "monitor" not in node.tiers:
+        assert ask(host, "mtls_get.py", *at, *OWN).startswith("refused"), "it tells a host that is not the monitor"
+
+
+@pytest.mark.control("dengbao:8.1.5.4.c", "iso27001:A.8.16")
+@pytest.mark.objects("monitor")
+@pytest.mark.setting
+def test_every_alarm_has_an_owner_and_a_way(monitor, topology):
+    """Each rule names one of the three duties; Alertmanager's own routing leads it to that duty, by mail or webhook.
+
+    zh: 每条告警规则指明三员之一为负责人，告警路由能送达该职责的邮箱或 Webhook。
+    """
+    rules = monitor.rules()
+    assert len(rules) > 20, f"only {len(rules)} rules are loaded"
+    assert alerts_of(topology.env).mail or alerts_of(topology.env).webhook, "environment.yaml names no way for alarms"
+    for name, rule in rules.items():
+        if name == "Watchdog":
+            continue
+        duty = rule["labels"].get("duty")
+        assert duty in ("system", "audit", "security"), f"{name}: no owner"
+        assert monitor.receivers(alertname=name, duty=duty) == {duty}, f"{name}: does not reach {duty}"
+        assert {"zh", "en", "runbook"} <= set(rule["annotations"]), f"{name}: lacks words or a runbook"
+
+
+@pytest.mark.control("dengbao:8.1.5.4.c", "iso27001:A.8.16")
+@pytest.mark.objects("monitor")
+@pytest.mark.behaviour
+def test_alarms_fire_and_go_out(monitor, topology):
+    """Fed with faults the installed rules fire, and stay silent without; what is always firing went out by each way, none failed.
+
+    zh: 以故障数据驱动已安装的规则均触发、正常数据不触发；常发心跳经各通道送达且无失败。
+    """
+    for name in ("hosts", "services", "room"):
+        said = monitor.rule_tests(name)
+        assert not said, f"{name}: {said}"
+    heartbeat = monitor.query('ALERTS{alertname="Watchdog", alertstate="firing"}')
+    assert heartbeat, "the heartbeat does not fire"
+    delivered = monitor.delivered()
+    for way, wanted in (("email", alerts_of(topology.env).mail), ("webhook", alerts_of(topology.env).webhook)):
+        if wanted:
+            assert delivered.get(way, 0) > 0, f"nothing ever went out by {way}"
+    failing = monitor.query("sum by (integration) (increase(alertmanager_notifications_failed_total[10m])) > 0")
+    assert not failing, f"notifications fail: {failing}"
+
+
+SABOTAGE = (
+    Sabotage(
+        "the host's exporter is off",
+        on="host",
+        breaks="systemctl stop prometheus-node-exporter",
+        mends="systemctl start prometheus-node-exporter",
+        kills=("test_the_monitor_asks_the_host_and_knows_its_alarms",),
+        settle=18.0,
+    ),
+    Sabotage(
+        "the host tells everybody",
+        on="host",
+        breaks="sed -i.sabotage '/client_/d' /etc/prometheus/web.yml",
+        mends="mv /etc/prometheus/web.yml.sabotage /etc/prometheus/web.yml",
+        kills=("test_the_host_tells_the_monitor_and_nobody_else",),
+        settle=1.0,
+    ),
+    Sabotage(
+        "an alarm has no owner, and one never fires",
+        on="monitor",
+        breaks='sed -i.sabotage \'0,/duty: system, severity: critical/s//severity: critical/; s/up{job="node"} == 0/up{job="node"} == 7/\''
+        " /etc/prometheus/rules/hosts.yml && systemctl reload prometheus",
+        mends="mv /etc/prometheus/rules/hosts.yml.sabotage /etc/prometheus/rules/hosts.yml && systemctl reload prometheus",
+        kills=("test_every_alarm_has_an_owner_and_a_way", "test_alarms_fire_and_go_out"),
+        settle=3.0,
+    ),
+)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a site and a node are given: networks of the zones, volumes of the hosts. Pure."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from jinku.model.environment import Zone
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Data that survives its host. ``name`` is unique in the environment; ``size_gib`` in GiB."""
+
+    name: str
+    node: str
+    mount: str
+    size_gib: int
+
+
+@dataclass(frozen=True)
+class ZoneNetworks:
+    """Networks and routers' addresses of a zone at a site; the 6-fields are None where the site has no IPv6."""
+
+    site: str
+    zone: Zone
+    network: IPv4Network
+    network6: IPv6Network | None
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """IPv4 address of the site's router in this zone."""
+        return self.network[1]
+
+    @property
+    def gateway6(self) -> IPv6Address | None:
+        """IPv6 address of the site's router in this zone."""
+        return self.network6[1] if self.network6 else None

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the drill of the alarms breaks on the running lab, and how it is taken back. Commands are run as root on the node."""
+
+import asyncio
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jinku.model import Topology
+from jinku.places import Places
+from jinku.vault import Fleet, operator, through_the_bastion
+from stacks.provider.lab import hosts
+
+SAID = "/run/jinku-room"
+METRICS = "/var/lib/prometheus/node-exporter/drill.prom"
+_SHORT = (
+    "cd /run && cp -p /etc/jinku/tls/host.pem drill.pem && cp -p /etc/jinku/tls/host.key drill.key && export"
+    " BAO_ADDR=https://{vault}:{port} BAO_CACERT=/etc/jinku/identity/root.pem BAO_TOKEN=$(bao login -method=cert"
+    " -path=hosts -token-only -no-store -address=https://{vault}:{port} -ca-cert=/etc/jinku/identity/root.pem"
+    " -client-cert=/etc/jinku/identity/identity.pem -client-key=/etc/jinku/identity/identity.pem name=host-{node}) &&"
+    " bao write -format=json pki_int/issue/host-{node} common_name={fqdn} ttl=1h > drill.json && python3 -c '"
+    'import json; told = json.load(open("/run/drill.json"))["data"];'
+    ' open("/etc/jinku/tls/host.pem", "w").write(told["certificate"] + "\\n" + told["issuing_ca"] + "\\n");'
+    ' open("/etc/jinku/tls/host.key", "w").write(told["private_key"] + "\\n")\' && rm drill.json'
+)
+_LONG = "cd /run && cat drill.pem > /etc/jinku/tls/host.pem && cat drill.key > /etc/jinku/tls/host.key && rm drill.pem drill.key"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``alert`` must come for ``mark`` (a part of its labels) within ``seconds`` after ``breaks``. ``quick``: CI does it."""
+
+    alert: str
+    duty: str
+    mark: dict[str, str]
+    breaks: Callable[[], None]
+    mends: Callable[[], None]
+    seconds: int
+    quick: bool = False
+    name: str = ""
+
+    def __str__(self) -> str:
+        """For the names of tests."""
+        return f"{self.alert}{' (' + self.name + ')' if self.name else ''}"
+
+
+def on(places: Places, node: str, command: str) -> None:
+    """Run a command as root on a node, by the way that everybody takes. :raises AssertionError: it failed."""
+    done = subprocess.run(
+        ["ssh", "-F", places.ssh_config, node, "sudo", "sh", "-eus"],
+        input=command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{node}: {command}: {done.stderr[-800:]}"
+
+
+def faults(topology: Topology, places: Places) -> list[Fault]:
+    """Everything that can be broken in this environment."""
+    made = [*_of_the_room(topology, places), *_of_hosts(topology, places)]
+    return sorted(made, key=lambda fault: not fault.quick)
+
+
+def _of_the_room(topology: Topology, places: Places) -> list[Fault]:
+    room = next((node.name for node in topology.nodes_of("room")), None)
+    points = {point.quantity: point for device in topology.room.values() for point in device.points}
+    if room is None:
+        return []
+
+    def fault(alert: str, quantity: str, says: str, duty: str = "system", seconds: int = 60, **more: object) -> Fault:
+        point = points[quantity]
+        file = f"{SAID}/{point.oid}"
+        return Fault(
+            alert,
+            duty,
+            {"quantity": quantity, "place": point.place},
+            lambda: on(places, room, f"echo '{says}' > {file}"),
+            lambda: on(places, room, f"rm -f {file}"),
+            seconds,
+            **more,  # type: ignore[arg-type]
+        )
+
+    return [
+        fault("WaterLeak", "water", "1", quick=True),
+        fault("OverTemperature", "temperature", "350", quick=True, seconds=90),
+        fault("OnBattery", "mains", "5", quick=True),
+        fault("SensorSilent", "water", "none", quick=True, seconds=120),
+        fault("SensorImplausible", "smoke", "text garbage", quick=True, seconds=90, name="a text"),
+        fault("SensorImplausible", "temperature", "text 22 C", seconds=90, name="a text for a number"),
+        fault("SensorImplausible", "humidity", "65535", seconds=90, name="a number that cannot be"),
+        fault("SensorImplausible", "water", "2", seconds=90, name="a state that is none"),
+        fault("Smoke", "smoke", "1"),
+        fault("DoorOpen", "door", "1", duty="security", seconds=120),
+        fault("Damp", "humidity", "700", seconds=90),
+        fault("BatteryLow", "battery", "20"),
+    ]
+
+
+def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
+    env = topology.env.name
+    least = min((node for node in topology.nodes if "room" not in node.tiers), key=lambda node: len(node.tiers))
+    database, vault = topology.nodes_of("postgres")[0], topology.nodes_of("vault")[0]
+    log = topology.nodes_of("log")[0]
+    names = {"vault": vault.aliases[0], "port": 8200, "node": database.name, "fqdn": database.fqdn}
+
+    def metric(alert: str, line: str) -> Fault:
+        return Fault(
+            alert,
+            "system",
+            {"node": database.name},
+            lambda: on(places, database.name, f"date +'{line}' > {METRICS}"),
+            lambda: on(places, database.name, f"rm -f {METRICS}"),
+            180,
+            name="a number of its own",
+        )
+
+    def seal() -> None:
+        fleet = Fleet.of(topology, places)
+        with through_the_bastion(fleet) as door, operator(fleet, door, "recovery") as client:
+            client.sys.seal()
+
+    return [
+        Fault(
+            "HostDown",
+            "system",
+            {"node": least.name},
+            lambda: asyncio.run(hosts.stop_node(env, least.name)),
+            lambda: asyncio.run(hosts.start_node(env, least.name)),
+            120,
+            quick=True,
+        ),
+        Fault(
+            "VaultSealed",
+            "security",
+            {"node": vault.name},
+            seal,
+            lambda: on(places, vault.name, "systemctl restart openbao"),
+            90,
+            quick=True,
+        ),
+        Fault(
+            "VaultSilent",
+            "security",
+            {"node": vault.name},
+            lambda: on(places, vault.name, "systemctl stop openbao"),
+            lambda: on(places, vault.name, "systemctl start openbao"),
+            120,
+        ),
+        Fault(
+            "CertificateNearExpiry",
+            "security",
+            {"node": database.name},
+            lambda: on(places, database.name, _SHORT.format(**names)),
+            lambda: on(places, database.name, _LONG),
+            180,
+        ),
+        Fault(
+            "DiskForecast",
+            "system",
+            {"node": log.name},
+            lambda: on(places, log.name, "fallocate -l 13G /var/log/remote/drill"),
+            lambda: on(places, log.name, "rm -f /var/log/remote/drill"),
+            300,
+        ),
+        Fault(
+            "HostChanged",
+            "security",
+            {"node": database.name},
+            lambda: on(places, database.name, "touch /etc/drill.conf; systemctl start jinku-integrity.service || true"),
+            lambda: on(places, database.name, "rm /etc/drill.conf; systemctl start jinku-integrity.service"),
+            300,
+        ),
+        metric("ReplicationLag", "jinku_replication_lag_seconds 900"),
+        metric("BackupMissed", 'jinku_backup_last_success_timestamp_seconds{kind="drill"} 1000000000'),
+    ]
