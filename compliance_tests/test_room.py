@@ -150,15 +150,18 @@ def _says(quantity, value):
     return f"{find} && echo '{value}' > {POINTS}/$oid", f"{find} && rm -f {POINTS}/$oid"
 
 
-def _sabotage(name, quantity, value, *kills):
-    breaks, mends = _says(quantity, value)
-    return Sabotage(name, on="environment", where="room", breaks=breaks, mends=mends, kills=kills, settle=20.0)
-
+_WRONG = [_says("water", "1"), _says("temperature", "none"), _says("humidity", "750")]
 
 SABOTAGE = (
-    _sabotage("water below the floor", "water", "1", "test_water_is_looked_for"),
-    _sabotage("the thermometer is silent", "temperature", "none", "test_temperature_and_humidity_are_in_their_bounds"),
-    _sabotage("the air is damp", "humidity", "750", "test_the_air_is_dry"),
+    Sabotage(
+        "water below the floor, a silent thermometer and damp air",
+        on="environment",
+        where="room",
+        breaks=" && ".join(breaks for breaks, _ in _WRONG),
+        mends=" && ".join(mends for _, mends in _WRONG),
+        kills=("test_water_is_looked_for", "test_temperature_and_humidity_are_in_their_bounds", "test_the_air_is_dry"),
+        settle=20.0,
+    ),
     Sabotage(
         "the room's alarms are mute",
         on="environment",

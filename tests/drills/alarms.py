@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from jinku.model import Topology
 from jinku.places import Places
-from jinku.vault import Fleet, operator, through_the_bastion
 from stacks.provider.lab import hosts
 
 SAID = "/run/jinku-room"
@@ -28,7 +27,10 @@ _LONG = "cd /run && cat drill.pem > /etc/jinku/tls/host.pem && cat drill.key > /
 
 @dataclass(frozen=True)
 class Fault:
-    """``alert`` must come for ``mark`` (a part of its labels) within ``seconds`` after ``breaks``. ``quick``: CI does it."""
+    """``alert`` must come for ``mark`` (a part of its labels) within ``seconds`` after ``breaks``.
+
+    ``quick``: CI does it, all of them at once, so none may hide another.
+    """
 
     alert: str
     duty: str
@@ -86,7 +88,7 @@ def _of_the_room(topology: Topology, places: Places) -> list[Fault]:
         fault("WaterLeak", "water", "1", quick=True),
         fault("OverTemperature", "temperature", "350", quick=True, seconds=90),
         fault("OnBattery", "mains", "5", quick=True),
-        fault("SensorSilent", "water", "none", quick=True, seconds=120),
+        fault("SensorSilent", "door", "none", quick=True, seconds=120),
         fault("SensorImplausible", "smoke", "text garbage", quick=True, seconds=90, name="a text"),
         fault("SensorImplausible", "temperature", "text 22 C", seconds=90, name="a text for a number"),
         fault("SensorImplausible", "humidity", "65535", seconds=90, name="a number that cannot be"),
@@ -100,7 +102,7 @@ def _of_the_room(topology: Topology, places: Places) -> list[Fault]:
 
 def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
     env = topology.env.name
-    least = min((node for node in topology.nodes if "room" not in node.tiers), key=lambda node: len(node.tiers))
+    least = topology.nodes_of("bastion")[-1]  # the way into the last site; nothing else needs it
     database, vault = topology.nodes_of("postgres")[0], topology.nodes_of("vault")[0]
     log = topology.nodes_of("log")[0]
     names = {"vault": vault.aliases[0], "port": 8200, "node": database.name, "fqdn": database.fqdn}
@@ -116,11 +118,6 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
             name="a number of its own",
         )
 
-    def seal() -> None:
-        fleet = Fleet.of(topology, places)
-        with through_the_bastion(fleet) as door, operator(fleet, door, "recovery") as client:
-            client.sys.seal()
-
     return [
         Fault(
             "HostDown",
@@ -131,15 +128,7 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
             120,
             quick=True,
         ),
-        Fault(
-            "VaultSealed",
-            "security",
-            {"node": vault.name},
-            seal,
-            lambda: on(places, vault.name, "systemctl restart openbao"),
-            90,
-            quick=True,
-        ),
+        # VaultSealed is not here: the lab's vault opens itself within seconds of being sealed. Its rule has a test of its own.
         Fault(
             "VaultSilent",
             "security",
@@ -147,6 +136,7 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
             lambda: on(places, vault.name, "systemctl stop openbao"),
             lambda: on(places, vault.name, "systemctl start openbao"),
             120,
+            quick=True,
         ),
         Fault(
             "CertificateNearExpiry",
