@@ -18,6 +18,7 @@ OF_TIERS = {
     "edge": ("CrmUnreachable",),
     "vault": ("VaultSealed", "VaultSilent"),
     "monitor": ("MonitorBroken", "Watchdog"),
+    "postgres": ("ReplicationLag", "ReplicationSilent"),
     "backup": ("BackupMissed", "BackupSilent"),
 }
 
@@ -46,8 +47,11 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
     assert monitor.query(f'probe_ssl_earliest_cert_expiry{{job="certificate", node="{subject.node}"}}'), (
         "nobody looks at its certificate"
     )
-    rules = monitor.rules()
     tiers = topology.node(subject.node).tiers
+    if "postgres" in tiers:
+        look = f'jinku_replication_standby{{node="{subject.node}"}} == 0 or jinku_replication_lag_seconds{{node="{subject.node}"}}'
+        assert monitor.query(look), f"{subject.node} does not say how far its database is behind"
+    rules = monitor.rules()
     for name in (*OF_EVERY_HOST, *(alarm for tier in tiers for alarm in OF_TIERS.get(tier, ()))):
         assert name in rules, f"no rule {name}"
         assert rules[name]["health"] == "ok", f"{name}: {rules[name].get('lastError')}"
