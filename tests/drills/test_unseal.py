@@ -5,22 +5,20 @@ import asyncio
 import base64
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from any_lab import edge_answers, switch
 
 from jinku.cli.exit_codes import ExitCode
 from jinku.model import Topology, load_environment
 from jinku.places import Places, cache_root
-from stacks.provider.lab import hosts, leftovers
+from stacks.provider.lab import leftovers
 
 pytestmark = [
     pytest.mark.unseal,
@@ -93,20 +91,10 @@ def opened_by(people: Path, *names: str) -> list[int]:
     return codes
 
 
-def crm_answers(topology: Topology) -> bool:
-    edge = topology.nodes_of("edge")[0]
-    context = ssl.create_default_context(cafile=str(Places(NAME).pki / "root.pem"))
-    request = urllib.request.Request(f"https://{edge.address}/", headers={"Host": edge.aliases[0]})
-    try:
-        with urllib.request.urlopen(request, context=context, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def test_operators_open_the_vault_at_the_first_up_and_after_a_cold_start(folder: Path, people: Path) -> None:
     topology = Topology.of(load_environment(folder))
-    vault = Places(NAME).state / "vault"
+    places, names = Places(NAME), [node.name for node in topology.nodes]
+    vault = places.state / "vault"
     first = jinku("up")
     assert first.returncode == ExitCode.FAILED, first.stdout
     assert "sealed; the operators open it" in first.stdout, first.stdout
@@ -117,19 +105,16 @@ def test_operators_open_the_vault_at_the_first_up_and_after_a_cold_start(folder:
     assert "did not come up" not in second.stdout, second.stdout
     assert not (vault / "root-token").exists()
     assert jinku("status").returncode == ExitCode.OK
-    assert crm_answers(topology)
+    assert edge_answers(topology, places)
 
-    async def every(action: str) -> None:
-        await asyncio.gather(*(getattr(hosts, action)(NAME, node.name) for node in topology.nodes))
-
-    asyncio.run(every("stop_node"))
-    asyncio.run(every("start_node"))
+    switch(NAME, "stop_node", names)
+    switch(NAME, "start_node", names)
     cold = jinku("status")
     assert cold.returncode == ExitCode.FAILED
     assert "vault is sealed; `jinku unseal`" in cold.stdout, cold.stdout
     assert opened_by(people, "wang-fang", "li-na") == [ExitCode.INCOMPLETE, ExitCode.OK]
     deadline = time.monotonic() + BACK_S
-    while not (crm_answers(topology) and jinku("status").returncode == ExitCode.OK):
+    while not (edge_answers(topology, places) and jinku("status").returncode == ExitCode.OK):
         assert time.monotonic() < deadline, jinku("status").stdout
         time.sleep(2)
     third = jinku("up")

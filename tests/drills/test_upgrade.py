@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from any_lab import party
 
 from jinku.cli.exit_codes import ExitCode
 from jinku.places import CHECKOUT, Places, cache_root
@@ -24,20 +25,8 @@ NAME = "upgrade"
 #: The version before: the newest commit that was landed before this one's work began.
 EARLIER = os.environ.get("JINKU_UPGRADE_FROM", "409f7f6")
 SITES = {"a": {"title": "only site", "network": "10.195.0.0/24", "network6": "fd95:a::/56"}}
+CUSTOMER = "示例客户 before the upgrade"
 LAB = {"wan": "172.29.195.0/24", "wan6": "fd95:ff::/64", "link": "172.30.195.0/29", "link6": "fd95:fe::/64"}
-AS_THE_CRM = "sudo runuser -u tryton -g tryton -G jinku-tls -- env TZ=UTC python3 -"
-PARTY = """
-import os, sys
-sys.path.insert(0, "/usr/lib/jinku/crm")
-os.environ["TRYTOND_CONFIG"] = "/etc/jinku/crm/trytond.conf"
-from jinku_crm import pool
-def work(objects):
-    parties = objects.get("party.party")
-    if MAKE:
-        parties.create([{"name": NAME}])
-    print("found", len(parties.search([("name", "=", NAME)])))
-pool.run("crm", work)
-"""
 
 
 @pytest.fixture
@@ -81,25 +70,17 @@ def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def parties(name: str, *, make: bool = False) -> int:
-    command = ["ssh", "-F", str(Places(NAME).ssh_config), "crm1", AS_THE_CRM]
-    program = f"MAKE, NAME = {make!r}, {name!r}\n{PARTY}"
-    done = subprocess.run(command, input=program, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return int(done.stdout.split("found ")[1].split()[0])
-
-
 def test_this_jinku_takes_over_what_an_earlier_one_built(earlier: Path) -> None:
     before = run(earlier, "up")
     assert "did not come up" not in before.stdout, before.stdout[-5000:]
-    assert parties("示例客户 before the upgrade", make=True) == 1
+    assert party(Places(NAME), "crm1", CUSTOMER, make=True) == 1
 
     plan = run(CHECKOUT, "plan")
     assert plan.returncode == ExitCode.OK, plan.stdout[-5000:]
     up = run(CHECKOUT, "up")
     print(up.stdout)
     assert "did not come up" not in up.stdout, up.stdout[-5000:]
-    assert parties("示例客户 before the upgrade") == 1
+    assert party(Places(NAME), "crm1", CUSTOMER) == 1
     status = run(CHECKOUT, "status")
     assert status.returncode == ExitCode.OK, status.stdout
     again = run(CHECKOUT, "up")

@@ -1,21 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Without the vault a volume stays shut, and opens by itself when the vault is back. Lab only."""
 
-import asyncio
 import json
-import os
 import subprocess
 import time
 
 import pytest
+from running import ENVIRONMENT, PLACES, TOPOLOGY, switch
 
-from jinku.model import Topology, load_environment
-from jinku.places import Places
-from stacks.provider.lab import hosts
-
-ENVIRONMENT = load_environment(os.environ.get("JINKU_ENV", "lab"))
-TOPOLOGY = Topology.of(ENVIRONMENT)
-PLACES = Places(ENVIRONMENT.name)
 BACK_SECONDS = 120  # a bound for a machine of two cores, not a target
 
 pytestmark = [
@@ -28,15 +20,6 @@ def on(node: str, command: str) -> subprocess.CompletedProcess[str]:
     """Run a command as root on a node."""
     words = ["ssh", "-F", str(PLACES.ssh_config), node, "sudo sh -c '" + command.replace("'", "'\\''") + "'"]
     return subprocess.run(words, text=True, capture_output=True, timeout=60, check=False)
-
-
-def switch(action: str, *nodes: str) -> None:
-    """Power nodes off or on."""
-
-    async def every() -> None:
-        await asyncio.gather(*(getattr(hosts, action)(ENVIRONMENT.name, node) for node in nodes))
-
-    asyncio.run(every())
 
 
 def is_open(node: str) -> bool:
