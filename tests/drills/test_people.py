@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import hvac
 import pytest
+import requests
 import yaml
 from hvac.exceptions import Forbidden
 
@@ -28,12 +31,22 @@ ENVIRONMENT = load_environment(FILE)
 TOPOLOGY = Topology.of(ENVIRONMENT)
 PLACES = Places(ENVIRONMENT.name)
 NAME = "drill-person"
+UNREACHED = 255  # so ends ssh when it did not come onto a host, whatever was to run there
 AFTER_SECONDS = 10  # sessions that the run ended have noticed by then
+
+SLEEPERS = 'pgrep -f "sleep 471[12]"'
 
 pytestmark = [
     pytest.mark.drill,
     pytest.mark.skipif(ENVIRONMENT.backend != "lab", reason="only the lab's people may be invented"),
 ]
+
+
+class Opened(NamedTuple):
+    """What was open when the person was removed."""
+
+    sessions: tuple[subprocess.Popen[str], ...]
+    client: hvac.Client
 
 
 def people(folder: Path) -> None:
@@ -61,9 +74,11 @@ def ssh(kit: Kit, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def on(node: str, command: str) -> str:
-    """What a command prints on a node, as root by the automation account."""
+    """What a command prints on a node, as root by the automation account; it may fail, the way to the node may not."""
     words = ["ssh", "-F", str(PLACES.ssh_config), node, f"sudo sh -c '{command}'"]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60).stdout
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != UNREACHED, f"{node}: {done.stderr[-500:]}"
+    return done.stdout
 
 
 @pytest.fixture
@@ -113,16 +128,73 @@ def in_with_the_rights_of_the_duty(kit: Kit, db: str, bastion: str, log: str) ->
     no_host_writes_over_a_recording(kit, db, bastion, log)
     stranger = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-J", bastion)
     kept_out = ssh(kit, *stranger, str(TOPOLOGY.node(log).address), "true")
-    assert kept_out.returncode == 255
+    assert kept_out.returncode == UNREACHED
     assert "Permission denied" in kept_out.stderr
     assert not on(log, f"getent passwd {NAME}")
+
+
+@contextmanager
+def everything_open(kit: Kit, fleet: Fleet, code: str, db: str, bastion: str) -> Iterator[Opened]:
+    """Two sessions, one of them with a process of root's that outlives its shell, and a login at the vault over the bastion."""
+    with ExitStack() as open_ones:
+
+        def begin(node: str, command: str) -> subprocess.Popen[str]:
+            words = ["ssh", "-F", str(kit.config), "-o", "BatchMode=yes", node, command]
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            open_ones.callback(process.kill)
+            return process
+
+        live = begin(db, "echo begun; sudo -n setsid sleep 4711 & exec sleep 4712")
+        shell = begin(bastion, "echo begun; exec sleep 4713")
+        for process in (live, shell):
+            assert process.stdout
+            assert process.stdout.readline().strip() == "begun"
+        door = open_ones.enter_context(through_the_bastion(fleet, kit.config))
+        client = open_ones.enter_context(people_access.entered(fleet, door, NAME, kit.key, code))
+        deadline = time.monotonic() + 10
+        while len(on(db, SLEEPERS).split()) < 2:
+            assert time.monotonic() < deadline, "the sessions have not begun"
+            time.sleep(0.5)
+        yield Opened((live, shell), client)
+
+
+def everything_has_ended(opened: Opened, db: str, bastion: str) -> None:
+    """Everything that was open, forwarded connections and root's processes too, and the token as well."""
+    deadline = time.monotonic() + AFTER_SECONDS
+    while any(process.poll() is None for process in opened.sessions):
+        assert time.monotonic() < deadline, "a session of somebody who left is still open"
+        time.sleep(0.2)
+    assert not on(db, SLEEPERS), "what sudo started in the session goes on"
+    assert not on(bastion, f'pgrep -u {NAME} || ps -eo args= | grep "[s]shd.*{NAME}"'), (
+        "the forwarded connection is open"
+    )
+    with pytest.raises(requests.RequestException):  # the way is closed
+        opened.client.read("auth/token/lookup-self")
+    with through_the_bastion(Fleet.of(TOPOLOGY, PLACES)) as ours, pytest.raises(Forbidden):
+        ours.client(token=opened.client.token).read("auth/token/lookup-self")
+
+
+def no_way_leads_in_again(kit: Kit, code: str, db: str, bastion: str) -> None:
+    """The certificate is refused, and so is the key, by the hosts and by the vault."""
+    for words in ((db,), (bastion,), ("-o", "CertificateFile=none", bastion)):
+        refused = ssh(kit, *words, "true")
+        assert refused.returncode == UNREACHED
+        assert "Permission denied" in refused.stderr, refused.stderr
+    with (
+        through_the_bastion(Fleet.of(TOPOLOGY, PLACES)) as ours,
+        pytest.raises(VaultError, match="refused"),
+        people_access.entered(Fleet.of(TOPOLOGY, PLACES), ours, NAME, kit.key, code),
+    ):
+        pass
+    assert not on(db, f"getent passwd {NAME}; ls /etc/ssh/principals.d | grep {NAME}")
 
 
 def test_added_by_a_line_and_removed_while_sessions_are_open(place: Path) -> None:
     db, bastion, log = (TOPOLOGY.nodes_of(tier)[0].name for tier in ("postgres", "bastion", "log"))
     key = place / "key"
-    line = ensure_key(key, NAME)
-    folder = with_line(place, line)
+    folder = with_line(place, ensure_key(key, NAME))
     people(folder)
     topology = Topology.of(load_environment(folder))
     kit = people_access.kit_of(topology, PLACES, NAME, key)
@@ -134,56 +206,8 @@ def test_added_by_a_line_and_removed_while_sessions_are_open(place: Path) -> Non
         return fresh_code((place / "otp").read_text().strip(), place / "used")
 
     people_access.sign(topology, PLACES, kit, code())
-
     in_with_the_rights_of_the_duty(kit, db, bastion, log)
-
-    with ExitStack() as open_ones:
-
-        def begin(*words: str) -> subprocess.Popen[str]:
-            command = ["ssh", "-F", str(kit.config), "-o", "BatchMode=yes", *words]
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-            open_ones.callback(process.kill)
-            return process
-
-        live = begin(db, "echo begun; sudo -n setsid sleep 4711 & exec sleep 4712")
-        shell = begin(bastion, "echo begun; exec sleep 4713")
-        for process in (live, shell):
-            assert process.stdout
-            assert process.stdout.readline().strip() == "begun"
-        door = open_ones.enter_context(through_the_bastion(fleet, kit.config))
-        client = open_ones.enter_context(people_access.entered(fleet, door, NAME, key, code()))
-        deadline = time.monotonic() + 10
-        while len(on(db, 'pgrep -f "sleep 471[12]"').split()) < 2:
-            assert time.monotonic() < deadline, "the sessions have not begun"
-            time.sleep(0.5)
-
-        people(FILE.parent)
-
-        # removed: everything that was open has ended, forwarded connections and root's processes too
-        deadline = time.monotonic() + AFTER_SECONDS
-        while any(process.poll() is None for process in (live, shell)):
-            assert time.monotonic() < deadline, "a session of somebody who left is still open"
-            time.sleep(0.2)
-        assert not on(db, 'pgrep -f "sleep 471[12]"'), "what sudo started in the session goes on"
-        assert not on(bastion, f'pgrep -u {NAME} || ps -eo args= | grep "[s]shd.*{NAME}"'), (
-            "the forwarded connection is open"
-        )
-        with pytest.raises(Exception):  # noqa: B017 - the way is closed, whatever the client makes of it
-            client.read("auth/token/lookup-self")
-        with through_the_bastion(Fleet.of(TOPOLOGY, PLACES)) as ours, pytest.raises(Forbidden):
-            ours.client(token=client.token).read("auth/token/lookup-self")
-
-    # the certificate is refused, and so is the key
-    for words in ((db,), (bastion,), ("-o", "CertificateFile=none", bastion)):
-        refused = ssh(kit, *words, "true")
-        assert refused.returncode == 255
-        assert "Permission denied" in refused.stderr, refused.stderr
-    with (
-        through_the_bastion(Fleet.of(TOPOLOGY, PLACES)) as ours,
-        pytest.raises(VaultError, match="refused"),
-        people_access.entered(Fleet.of(TOPOLOGY, PLACES), ours, NAME, key, code()),
-    ):
-        pass
-    assert not on(db, f"getent passwd {NAME}; ls /etc/ssh/principals.d | grep {NAME}")
+    with everything_open(kit, fleet, code(), db, bastion) as opened:
+        people(FILE.parent)  # removed
+        everything_has_ended(opened, db, bastion)
+    no_way_leads_in_again(kit, code(), db, bastion)
