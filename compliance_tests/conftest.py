@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from faults.probes import inside_namespace, possible, router_namespace
 from faults.sweep import Pairs, Sweep, begun
+from people_sessions import _people, people  # noqa: F401 - fixtures
 
 from jinku.model import Topology
 

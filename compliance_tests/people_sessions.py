@@ -130,31 +130,34 @@ class People:
 
 
 @pytest.fixture(scope="session")
-def _people():
-    made = {}
+def _people(request, topology, places):
+    """Sessions as everybody whose key is at hand; those that the tests will ask for are begun ahead, side by side."""
+    made = People(topology, places)
+    wanted = {
+        item.callspec.params["subject"].node
+        for item in request.session.items
+        if "people" in item.fixturenames and item.callspec.params["subject"].object_class == "host"
+    }
+    for node in (one.name for one in topology.nodes if one.name in wanted):
+        for name in present(topology):
+            if made.possible(name):
+                made.begin(name, node, PROBE)
     yield made
-    for one in made.values():
-        one.pool.shutdown(wait=True, cancel_futures=True)
+    made.pool.shutdown(wait=True, cancel_futures=True)
 
 
 @pytest.fixture
-def people(request, topology, places, _people):
+def people(topology, _people):
     """Sessions as the named people; where their keys are not at hand, the test declines to judge."""
-    if "people" not in _people:
-        _people["people"] = People(topology, places)
-        wanted = {
-            item.callspec.params["subject"].node
-            for item in request.session.items
-            if "people" in item.fixturenames and item.callspec.params["subject"].object_class == "host"
-        }
-        for node in (one.name for one in topology.nodes if one.name in wanted):
-            for one in topology.env.operators:
-                if one.state == "present" and _people["people"].possible(one.name):
-                    _people["people"].begin(one.name, node, PROBE)
-    for one in topology.env.operators:
-        if one.state == "present" and not _people["people"].possible(one.name):
-            pytest.skip(f"the private key of {one.name} is with its owner; only the lab makes people's keys itself")
-    return _people["people"]
+    for name in present(topology):
+        if not _people.possible(name):
+            pytest.skip(f"the private key of {name} is with its owner; only the lab makes people's keys itself")
+    return _people
+
+
+def present(topology):
+    """Names of the people who work here now."""
+    return [one.name for one in topology.env.operators if one.state == "present"]
 
 
 def answers(session):

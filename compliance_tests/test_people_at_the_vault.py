@@ -7,7 +7,6 @@ import time
 
 import pytest
 from asking import people_on, sshd_setting
-from people_sessions import _people, people  # noqa: F401 - fixtures
 from test_vault import _doors, vault  # noqa: F401 - fixtures
 
 from jinku.evidence.sabotage import Sabotage
@@ -66,7 +65,7 @@ def at_the_vault(topology, places, sessions, name):
 )
 @pytest.mark.objects("vault")
 @pytest.mark.behaviour
-def test_policies_are_set_by_the_security_duty_only(people, observe, topology, places, subject):  # noqa: F811 - a fixture
+def test_policies_are_set_by_the_security_duty_only(people, observe, topology, places, subject):
     """As each person at the vault: the security administrator may change policies and people; the others may not, the auditor only looks.
 
     zh: 以各管理员身份登录密钥库：仅安全管理员可修改策略与人员；审计管理员只可查看，系统管理员两者皆不可。
@@ -152,7 +151,7 @@ def test_people_prove_themselves_twice(host, topology, places, subject, vault, o
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
-def test_the_key_without_the_code_gets_no_certificate(people, observe, topology, subject):  # noqa: F811 - a fixture
+def test_the_key_without_the_code_gets_no_certificate(people, observe, topology, subject):
     """Someone of this host's people shows the right key and a wrong code: the vault refuses; with the right code it signs.
 
     zh: 出示正确密钥但一次性口令错误时密钥库拒绝；两者皆正确时才签发证书。

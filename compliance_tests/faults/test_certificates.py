@@ -29,6 +29,7 @@ PROGRAM = "/usr/local/sbin/jinku-edge-certificate take"
 FOLDER = "/run/brought"
 ROOT = "/etc/jinku/identity/root.pem"
 EXPIRED = dt.timedelta(days=-1)
+END = "-----END CERTIFICATE-----\n"
 
 
 @pytest.fixture
@@ -90,25 +91,42 @@ def put(host: Host, path: str, text: str, mode: str = "0600") -> None:
     )
 
 
+def first_of(chain: str) -> str:
+    """The leaf of a chain (PEM)."""
+    return chain.partition(END)[0] + END
+
+
+def new_key() -> str:
+    """A key (PEM, without a password)."""
+    made = ec.generate_private_key(ec.SECP256R1())
+    form, kind = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return made.private_bytes(form, kind, serialization.NoEncryption()).decode()
+
+
+def named_and_mended(node: str, service: str, tag: str) -> None:
+    """`status` names the service whose certificate has expired, `check` finds the node nonconform, one role's run mends it."""
+    told = jinku("status")
+    assert told.returncode == 1
+    assert f"certificate expired: {service}" in " ".join(told.stdout.split())
+    judged = jinku("check", "--node", node)
+    assert judged.returncode == 3, judged.stdout[-2000:]
+    done = converge(node, tag)
+    assert "failed=0" in done, done[-2000:]
+
+
 def test_an_expired_certificate_of_the_edge_is_named_and_mended(
     topology: Topology, places: Places, edge: Host, door: Door
 ) -> None:
     """The leaf runs out: browsers refuse it, `status` and `check` name it, `up` brings a new one."""
     name = topology.nodes_of("edge")[0].name
     leaf = edge.check_output("cat /etc/jinku/tls/host.pem # before")
-    over = signed(places, leaf.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n", life=EXPIRED)
+    over = signed(places, first_of(leaf), life=EXPIRED)
     edge.run_expect([0], "systemctl stop jinku-agent.service jinku-agent.path && rm -f /etc/jinku/tls/bundle.pem")
     put(edge, "/etc/jinku/tls/host.pem", over, "0644")
     edge.run_expect([0], "systemctl reload apache2 && sleep 2")
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         door.request("GET", "/")
-    told = jinku("status")
-    assert told.returncode == 1
-    assert "certificate expired: edge_https" in " ".join(told.stdout.split())
-    judged = jinku("check", "--node", name)
-    assert judged.returncode == 3, judged.stdout[-2000:]
-    done = converge(name, "enrol")
-    assert "failed=0" in done, done[-2000:]
+    named_and_mended(name, "edge_https", "enrol")
     assert door.request("GET", "/").status == 200
 
 
@@ -118,19 +136,12 @@ def test_an_expired_certificate_of_the_vault_is_named_and_mended(
     """The vault's own certificate runs out: nobody can log in, `status` names it, `up` has the root sign a new one."""
     name = topology.nodes_of("vault")[0].name
     served = vault.check_output("cat /etc/openbao/tls/server.pem # before")
-    first = served.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
-    put(vault, "/etc/openbao/tls/server.pem.expired", signed(places, first, life=EXPIRED), "0644")
+    put(vault, "/etc/openbao/tls/server.pem.expired", signed(places, first_of(served), life=EXPIRED), "0644")
     vault.run_expect(
         [0],
         "cd /etc/openbao/tls && cat server.pem.expired > server.pem && rm server.pem.expired && systemctl reload openbao && sleep 2",
     )
-    told = jinku("status")
-    assert told.returncode == 1
-    assert "certificate expired: vault" in " ".join(told.stdout.split())
-    judged = jinku("check", "--node", name)
-    assert judged.returncode == 3, judged.stdout[-2000:]
-    done = converge(name, "vault")
-    assert "failed=0" in done, done[-2000:]
+    named_and_mended(name, "vault", "vault")
     assert "expired" not in jinku("status").stdout
 
 
@@ -138,12 +149,8 @@ def test_an_expired_certificate_of_the_vault_is_named_and_mended(
 def brought(places: Places, edge: Host, door: Door) -> Iterator[tuple[Host, str, str]]:
     """The edge's program set to `certificate: files` in a folder of its own, with a sound certificate taken over: host, certificate, key."""
     leaf = edge.check_output("cat /etc/jinku/tls/host.pem # for files")
-    made = ec.generate_private_key(ec.SECP256R1())
-    key = made.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    first = leaf.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
-    good = signed(places, first, door.name, key=key)
+    key = new_key()
+    good = signed(places, first_of(leaf), door.name, key=key)
     edge.run_expect(
         [0],
         f"rm -rf {FOLDER} && mkdir -m 0700 {FOLDER} {FOLDER}/state && cp /etc/jinku/edge/certificate.json {FOLDER}/state/ && "
@@ -163,14 +170,11 @@ def test_brought_files_that_are_not_sound_are_refused_in_words(
 ) -> None:
     """Missing, mismatching, expired, for another name, of a stranger: each is named, and the copy of before stays as it was."""
     edge, good, key = brought
-    other = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
     copy = f"sha256sum {FOLDER}/state/users.pem {FOLDER}/state/users.key"
     before = edge.check_output(f"{copy} # before")
     tries = (
         ("privkey.pem", None, "privkey.pem: is not there"),
-        ("privkey.pem", other.decode(), "is not the key of the certificate"),
+        ("privkey.pem", new_key(), "is not the key of the certificate"),
         ("privkey.pem", "nonsense\n", "is no key that can be read"),
         ("fullchain.pem", "nonsense\n", "is no certificate in PEM"),
         ("fullchain.pem", signed(places, good, door.name, life=EXPIRED, key=key), "has expired on"),

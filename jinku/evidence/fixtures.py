@@ -24,12 +24,12 @@ class Fixtures:
         self._notebook = notebook
         self._labels = labels
 
-    @pytest.fixture
+    @pytest.fixture(scope="session")
     def topology(self) -> Topology:
         """The environment's topology."""
         return self._topology
 
-    @pytest.fixture
+    @pytest.fixture(scope="session")
     def places(self) -> Places:
         """Files of the environment outside the checkout."""
         return self._places
