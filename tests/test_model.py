@@ -51,6 +51,21 @@ def test_every_example_loads_and_renders(name: str) -> None:
     assert "inventory.json" in renderings(Topology.of(load_environment(name)))
 
 
+def test_a_vault_opens_by_a_key_beside_its_data_only_where_the_data_may_be_lost(
+    tmp_path: Path, problems: Callable[[dict[str, Any]], list[str]]
+) -> None:
+    def seal(**changes: Any) -> str:
+        file = tmp_path / "environment.yaml"
+        file.write_text(yaml.safe_dump({**LAB, **changes}), encoding="utf-8")
+        hosts = inventory(Topology.of(load_environment(file)), Places("lab"))["_meta"]["hostvars"]
+        return str(hosts["sec1"]["jinku_env"]["vault"]["seal"])
+
+    assert seal() == "static"
+    assert seal(vault={"seal": "shamir"}) == "shamir"
+    refused = problems({"vault": {"seal": "static"}, "disposable": False})
+    assert [line.partition(":")[0] for line in refused] == ["disposable", "vault.seal"]
+
+
 ACME = {"certificate": "acme", "acme_directory": "https://acme.example.com:8443/dir"}
 
 

@@ -274,6 +274,14 @@ class Retention(Section):
     """Days that log lines are kept; at least 180 (GB/T 22239-2019 8.1.5.4.d, CSL Art. 23)."""
 
 
+class Vault(Section):
+    """The vault."""
+
+    seal: Literal["static", "shamir"] | None = None
+    """How it opens after a start. shamir: operators give their shares. static: a key beside its data; where `disposable` is true only.
+    Absent: static where `disposable` is true, shamir elsewhere. Cannot be changed once the vault is set up."""
+
+
 class Objectives(Section):
     """What the business accepts to lose."""
 
@@ -314,6 +322,8 @@ class Environment(Section):
     """The application."""
     edge: Edge = Edge()
     """The TLS edge."""
+    vault: Vault = Vault()
+    """The vault."""
     retention: Retention = Retention()
     """How long things are kept."""
     objectives: Objectives = Objectives()

@@ -32,7 +32,7 @@ def problems(env: Environment) -> list[str]:
     :returns: lines ``<field>: <what is wrong>; <what would be right>``, empty when it is fine. Problems of flows are
         looked for only when the places are in order, because flows speak of places.
     """
-    found = [*_sites(env), *_people(env), *_names(env), *_existing(env), *_acme(env)]
+    found = [*_sites(env), *_people(env), *_vault(env), *_names(env), *_existing(env), *_acme(env)]
     found = found or [*_networks(env), *_addresses(Topology(env))]
     return found or [*_room(Topology(env)), *_flow_ends(Topology(env)), *_flows(Topology(env))]
 
@@ -71,6 +71,11 @@ def _people(env: Environment) -> Iterator[str]:
                 yield f"outside.{place}: is missing; its addresses (only the backend lab has defaults)"
     elif not env.disposable:
         yield "disposable: is false with the backend lab, which is a laboratory; true"
+
+
+def _vault(env: Environment) -> Iterator[str]:
+    if env.vault.seal == "static" and not env.disposable:
+        yield "vault.seal: is 'static', a key beside the data that it protects, and the environment is not disposable; 'shamir'"
 
 
 def _names(env: Environment) -> Iterator[str]:

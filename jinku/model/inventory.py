@@ -47,6 +47,7 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
             "timezone": env.timezone,
             "log_retention_days": env.retention.log_days,
             "crm": {"database": "crm", **env.crm.model_dump(mode="json")},
+            "vault": {"seal": env.vault.seal or ("static" if env.disposable else "shamir")},
             "edge": {"server_name": f"{ALIASES['edge']}.{domain}", **env.edge.model_dump(mode="json")},
         },
         "jinku_hosts": [node_variables(node) for node in topology.nodes],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A vault that nobody but its operators opens: set up by `up`, started cold, in a lab of its own that is not disposable."""
+"""A vault that nobody but its operators opens: set up by `up`, started cold, in a lab of its own."""
 
 import asyncio
 import base64
@@ -54,7 +54,7 @@ def folder(tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     made = tmp_path / NAME
     subprocess.run([JINKU, "init", made], check=True, capture_output=True)
     file = made / "environment.yaml"
-    told = yaml.safe_load(file.read_text()) | {"sites": SITES, "lab": LAB, "disposable": False}
+    told = yaml.safe_load(file.read_text()) | {"sites": SITES, "lab": LAB, "vault": {"seal": "shamir"}}
     for operator in told["operators"]:
         ring = people / f"gpg-{operator['name']}"
         ring.mkdir(mode=0o700)
