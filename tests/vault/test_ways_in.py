@@ -58,7 +58,7 @@ def test_the_root_token_that_somebody_kept_is_found(vault: World) -> None:
     ("path", "data", "said"),
     [
         ("sys/auth/userpass", {"type": "userpass"}, "sys/auth: userpass/ is none of ours"),
-        ("sys/mounts/kv", {"type": "kv"}, "sys/mounts: kv/ is none of ours"),
+        ("sys/mounts/other", {"type": "kv"}, "sys/mounts: other/ is none of ours"),
         (
             "sys/policies/acl/other",
             {"policy": 'path "*" { capabilities = ["read"] }'},
