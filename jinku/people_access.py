@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hvac
+import requests
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hvac.exceptions import VaultError as HvacError
@@ -126,7 +128,7 @@ def _tls_key(
 ) -> tuple[bytes, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey]:
     try:
         private = serialization.load_ssh_private_key(key.read_bytes(), passphrase)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(
             [f"{key}: --key: cannot be opened ({error}); an OpenSSH private key and its passphrase"]
         ) from None
@@ -164,17 +166,28 @@ def code_of(places: Places, name: str) -> str:
 def give_second_factor(fleet: Fleet, manager: hvac.Client, name: str, file: Path) -> None:
     """Make a person's new one-time-password secret and write it to ``file`` (0600) as otpauth URL, for the person's app.
 
-    :raises VaultError: the vault does not know the person.
+    What is in ``file`` is removed first, as it opens nothing from then on: whenever this is interrupted, no file says it does.
+    :raises VaultError: the vault does not know the person, refuses, or does not answer.
     """
     try:
         fleet.person(name)
     except KeyError:
+        names = ", ".join(person.name for person in fleet.people)
+        raise VaultError(f"operators: nobody present with a key is called {name!r}; one of {names}") from None
+    scratch = file.with_name(f".{file.name}.new")
+    for path in (scratch, file):
+        path.unlink(missing_ok=True)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(new_secret(manager, name) + "\n")
+        scratch.rename(file)
+    except (HvacError, requests.RequestException) as error:
         raise VaultError(
-            f"operators: nobody present with a key is called {name!r}; `jinku nodes` is for hosts"
-        ) from None
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(new_secret(manager, name) + "\n")
+            f"one-time-password secret of {name}: is not made ({error}); `jinku up`, then again"
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def ensure_lab_second_factors(fleet: Fleet, manager: hvac.Client) -> list[str]:
@@ -207,7 +220,7 @@ def sign(topology: Topology, places: Places, kit: Kit, code: str, passphrase: by
             answer = client.write_data(
                 f"ssh_people/sign/{kit.name}", data={"public_key": public, "valid_principals": named}
             )
-        except HvacError as error:
+        except (HvacError, requests.RequestException) as error:
             raise VaultError(f"ssh_people/sign/{kit.name}: is refused ({error}); `jinku up`, then again") from error
     scratch = kit.certificate.with_name(f".{kit.certificate.name}.{os.getpid()}")
     scratch.write_text(str(answer["data"]["signed_key"]))

@@ -56,6 +56,10 @@ def _hand_out(env: Selection, name: str, file: Path) -> None:
             people_access.give_second_factor(fleet, client, name, file)
     except VaultError as error:
         raise Failure(str(error)) from None
+    except OSError as error:
+        raise Failure(
+            f"{file}: --new-secret: cannot be written ({error.strerror}); a file in a folder of your own"
+        ) from None
     click.echo(
         f"{file}: {name}'s one-time-password secret, as URL for an app; hand it over in person, then delete the file"
     )

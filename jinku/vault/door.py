@@ -141,7 +141,7 @@ def logged_in(
 
     Key and certificate live in a folder (0700) that is removed at the end.
     :param refused: what was tried, and after "; " what would be right; the vault's words go between.
-    :raises VaultError: the vault refuses.
+    :raises VaultError: the vault refuses, or does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="jinku-login-") as folder:
         paths = (Path(folder, "certificate.pem"), Path(folder, "key.pem"))
@@ -149,11 +149,13 @@ def logged_in(
             path.touch(0o600)
             path.write_bytes(content)
         client = door.client(paths)
+        tried, _, right = refused.partition("; ")
         try:
             client.token = enter(client)
         except HvacError as error:
-            tried, _, right = refused.partition("; ")
             raise VaultError(f"{door.server_name}: {tried} is refused ({error}); {right}") from error
+        except requests.RequestException as error:
+            raise VaultError(f"{door.server_name}: {tried} got no answer ({error}); `jinku status`") from error
         try:
             yield client
         finally:

@@ -4,17 +4,16 @@
 `ssh_people` signs people's keys for hours, `ssh_hosts` the hosts' keys for weeks. Both keys are made inside and never leave.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import hvac
 from hvac.exceptions import InvalidRequest
-from hvac.exceptions import VaultError as HvacError
 
 from jinku.pki import Authority
 from jinku.vault.fleet import Fleet, Machine, Person
 from jinku.vault.second_factor import configure_second_factor
 from jinku.vault.settings import Settings
+from jinku.vault.tokens import live_tokens
 
 __all__ = [
     "DUTY_POLICY",
@@ -135,21 +134,13 @@ def export_authorities(fleet: Fleet, client: hvac.Client) -> list[str]:
     return changes
 
 
-def _tokens(auditor: hvac.Client) -> Iterator[tuple[str, dict[str, Any]]]:
-    for accessor in auditor.list("auth/token/accessors")["data"]["keys"]:
-        try:
-            yield accessor, auditor.write_data("auth/token/lookup-accessor", data={"accessor": accessor})["data"]
-        except HvacError:  # it ended meanwhile
-            continue
-
-
 def revoke_leavers(fleet: Fleet, manager: hvac.Client, auditor: hvac.Client, *, dry: bool = False) -> list[str]:
     """End every token that somebody got who no longer may (left, other duty, other keys); return whose.
 
     `manager` revokes, `auditor` looks. Raises hvac's errors.
     """
     ended = []
-    for accessor, token in _tokens(auditor):
+    for accessor, token in live_tokens(auditor):
         if not token["path"].startswith("auth/people/login"):
             continue
         name = str((token.get("meta") or {}).get("common_name", ""))

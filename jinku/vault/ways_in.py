@@ -10,6 +10,7 @@ from jinku.vault.configuration import configure
 from jinku.vault.fleet import Fleet
 from jinku.vault.policies import DUTIES, policies_of
 from jinku.vault.settings import Settings
+from jinku.vault.tokens import live_tokens
 
 __all__ = ["strangers"]
 
@@ -79,11 +80,7 @@ def _duties(fleet: Fleet, auditor: hvac.Client) -> Iterator[str]:
 
 def _tokens(auditor: hvac.Client) -> Iterator[str]:
     """Tokens that no login of ours gave, that are root's, or that outlive an hour."""
-    for accessor in auditor.list("auth/token/accessors")["data"]["keys"]:
-        try:
-            token = auditor.write_data("auth/token/lookup-accessor", data={"accessor": accessor})["data"]
-        except hvac.exceptions.VaultError:  # it ended meanwhile
-            continue
+    for _, token in live_tokens(auditor):
         what = f"a token of {token['display_name']} with {', '.join(token['policies'])}"
         if "root" in token["policies"]:
             yield f"{what}: is root's"

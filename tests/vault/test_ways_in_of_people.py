@@ -27,6 +27,7 @@ from jinku.vault import (
 )
 from jinku.vault.people import SIGNED_SECONDS, USER_CA
 from jinku.vault.second_factor import fresh_code, has_secret, new_secret
+from jinku.vault.tokens import live_tokens
 
 pytestmark = pytest.mark.openbao
 
@@ -197,3 +198,49 @@ def test_neither_the_key_alone_nor_a_wrong_or_used_code_lets_anybody_in(world: W
         people_access.entered(world.fleet, world.door, "wang-fang", key(world, "wang-fang"), code),
     ):
         pass
+
+
+def test_a_new_secret_is_its_owner_s_alone_and_none_that_failed_leaves_the_old_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "otp"
+    file.write_text("an older secret, in a file that everybody reads")
+    file.chmod(0o644)
+    with manager(world.fleet, world.door) as client:
+        people_access.give_second_factor(world.fleet, client, "zhang-wei", file)
+        SECRETS["zhang-wei"] = file.read_text().strip()
+        assert SECRETS["zhang-wei"].startswith("otpauth://totp/")
+        assert file.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(VaultError, match="nobody present with a key is called 'nobody'; one of li-na"):
+            people_access.give_second_factor(world.fleet, client, "nobody", file)
+        assert file.exists()
+
+        def refused(*_: Any) -> str:
+            raise Forbidden("permission denied")
+
+        monkeypatch.setattr(people_access, "new_secret", refused)
+        with pytest.raises(VaultError, match=r"is not made \(permission denied"):
+            people_access.give_second_factor(world.fleet, client, "zhang-wei", file)
+    assert list(tmp_path.iterdir()) == []
+    (world.fleet.state / "zhang-wei.used").unlink(missing_ok=True)
+    with entered(world.fleet, world.door, "zhang-wei", key(world, "zhang-wei")):
+        pass
+
+
+class Looked:
+    """A vault with one token, which answers a look at it with an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def list(self, _: str) -> dict[str, Any]:
+        return {"data": {"keys": ["one"]}}
+
+    def write_data(self, *_: Any, **__: Any) -> None:
+        raise self.error
+
+
+def test_a_token_that_ended_is_passed_over_and_a_refusal_to_show_tokens_is_not() -> None:
+    assert list(live_tokens(Looked(InvalidRequest("invalid accessor")))) == []
+    with pytest.raises(Forbidden):
+        list(live_tokens(Looked(Forbidden("permission denied"))))
