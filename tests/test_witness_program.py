@@ -66,3 +66,16 @@ def test_a_seal_that_does_not_continue_the_one_before_is_named(check, come):
     code, said = check(came[come])
     assert code == 1
     assert "does not continue seal" in said
+
+
+def test_what_is_no_seal_is_named_and_the_others_are_judged(check):
+    first, second = chain(10, 20)
+    code, said = check([first, second[:30], second])
+    assert code == 1
+    assert said.splitlines() == [line for line in said.splitlines() if line.endswith("is no seal")]
+
+
+def test_a_log_host_without_any_seal_is_named(check):
+    code, said = check([])
+    assert code == 1
+    assert "aud1: no seal for" in said
