@@ -131,12 +131,15 @@ def promote(topology: Topology, places: Places, site: str, *, lost: bool, tell: 
     """Make the database of ``site`` the primary.
 
     In order where the other one can be stopped: nothing is lost. ``lost``: the other one is given up, with what it had not sent.
-    :returns: whether anything changed. :raises RefusedError: nothing was promoted.
+    :returns: whether anything changed. :raises RefusedError: nothing was promoted, or the other one does not follow; the text says which.
     """
     here, there = pair(topology, places, site)
     if here.leads and not there.leads:
         tell(f"{here.node.name}: is the primary already")
-        return False
+        unfinished = there.role == "standby" and not there.running
+        if unfinished:
+            _let_follow(topology, places, there, tell)
+        return unfinished
     if here.role != "standby" or not here.running:
         raise RefusedError(
             f"{here.node.name}: {here.error or words(here.found)}; only a standby that runs can be promoted"
@@ -150,17 +153,38 @@ def promote(topology: Topology, places: Places, site: str, *, lost: bool, tell: 
         end = _stopped_already(places, there, lost=lost)
     try:
         _step(places, here.node, "promote", *([end] if end else []))
-    except RefusedError:
-        if there.leads:
-            tell(f"{there.node.name}: is made the primary again")
-            _step(places, there.node, "undo")
-        raise
+    except RefusedError as refused:
+        _unless_promoted(places, here, there, refused, tell)
     tell(f"{here.node.name}: is the primary now")
     if there.role not in {"unknown", "none", "fenced"} and end:
-        _step(places, there.node, "follow")
-        _wait_until_it_streams(topology, places, there.node)
-        tell(f"{there.node.name}: follows it as a standby")
+        _let_follow(topology, places, there, tell)
     return True
+
+
+def _unless_promoted(places: Places, here: Server, there: Server, refused: RefusedError, tell: Tell) -> None:
+    """Go on when ``here`` was promoted and only its answer was lost; else make ``there`` the primary again, if it was stopped for this.
+
+    :raises RefusedError: ``here`` is no primary, or does not say; then ``there`` stays down, or both might be one.
+    """
+    done = ask(places, here.node, "state", timeout=_LOOK_SECONDS)
+    role = json.loads(done.stdout)["role"] if done.returncode == 0 else "unknown"
+    if role == "primary":
+        return
+    if there.leads and role == "standby":
+        tell(f"{there.node.name}: is made the primary again")
+        _step(places, there.node, "undo")
+    elif there.leads:
+        raise RefusedError(
+            f"{refused}; {here.node.name} does not say whether it is the primary now, so {there.node.name} stays stopped: the same command again"
+            f" when {here.node.name} answers, or, when it is certainly dead, `jinku-postgres undo` on {there.node.name}"
+        ) from refused
+    raise refused
+
+
+def _let_follow(topology: Topology, places: Places, there: Server, tell: Tell) -> None:
+    _step(places, there.node, "follow")
+    _wait_until_it_streams(topology, places, there.node)
+    tell(f"{there.node.name}: follows it as a standby")
 
 
 def _must_be_dead(places: Places, here: Server, there: Server, *, lost: bool, tell: Tell) -> None:
@@ -182,9 +206,9 @@ def _must_be_dead(places: Places, here: Server, there: Server, *, lost: bool, te
         time.sleep(2)
     else:
         raise RefusedError(f"{there.node.name}: is alive: {here.node.name} still receives from it; stop it first")
-    tell(
-        f"{here.node.name}: has what {there.node.name} committed until {float(state.get('lag_seconds') or 0):.0f} s ago; the rest is given up"
-    )
+    lag = state.get("lag_seconds")
+    until = "nobody knows when" if lag is None else f"{float(lag):.0f} s ago"
+    tell(f"{here.node.name}: has what {there.node.name} committed until {until}; the rest is given up")
 
 
 def _stop_in_order(places: Places, here: Server, there: Server, tell: Tell) -> str:

@@ -82,8 +82,15 @@ class NodeStatus:
         return up and not self.expired and self.follows
 
     @property
+    def silent(self) -> bool:
+        """Whether there is a database that does not say what it is, so that nobody knows whether there are two primaries."""
+        return "postgres" in self.tiers and not self.database
+
+    @property
     def follows(self) -> bool:
-        """Whether a standby receives and is within the RPO; true of everything that is no standby."""
+        """Whether a standby receives and is within the RPO; of a database that says what it is, true when it is no standby."""
+        if self.silent:
+            return False
         if self.database.get("role") != "standby":
             return self.database.get("role") != "fenced"
         lag = self.database.get("lag_seconds")
@@ -103,7 +110,14 @@ class NodeStatus:
             return "vault is sealed; `jinku unseal`"
         if shut := [name for name, how in self.volumes.items() if how == SHUT]:
             return f"volume shut: {', '.join(shut)}"
-        return "ok" if self.healthy else "does not follow" if all(self.services.values()) else "service down"
+        return "ok" if self.healthy else self._down
+
+    @property
+    def _down(self) -> str:
+        """What is wrong with the services of a host that itself is well."""
+        if not all(self.services.values()) or self.follows:
+            return "service down"
+        return "database does not say what it is" if self.silent else "does not follow"
 
     def as_json(self) -> dict[str, object]:
         """The node as it stands in a document of the schema ``jinku/status/1``."""

@@ -51,7 +51,7 @@ def test_files_that_change_while_they_are_judged_are_not_taken_over(program, bro
 
     monkeypatch.setattr(program, "flaw", judge)
     with pytest.raises(
-        SystemExit, match="edge1: .*: is being written to; .*; the one taken over before goes on serving"
+        SystemExit, match=r"edge1: .*: is being written to; .*; the one taken over before goes on serving"
     ):
         program.take(settings)
     assert (tmp_path / "users.pem").read_text() == "chain"

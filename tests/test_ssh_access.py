@@ -95,14 +95,25 @@ def test_a_host_that_does_not_answer_is_told_and_does_not_hide_the_others(places
     assert len(seen) == len(topology.nodes)
     assert not seen["db1"].healthy
     assert "refused" in seen["db1"].error
-    assert seen["db1"].services == {"ssh": False, "postgres": False}
+    assert {"ssh", "postgres"} <= seen["db1"].services.keys()
+    assert not any(seen["db1"].services.values())
+
+
+PRIMARY = '---\n---\n---\n---\n{"schema": "jinku/postgres/1", "role": "primary", "running": true, "timeline": 1}\n'
+
+
+def up(topology, node):
+    """What a node says on which every service listens, up to its volumes."""
+    lines = "".join(f"{one.protocol} 0.0.0.0:{one.port}\n" for one in status.services_of(topology, node))
+    return f"running\n---\n---\n{lines}---\nTue 2026-11-24 02:00:00 UTC\n"
 
 
 def test_status_believes_sockets_and_not_units(topology):
     node = topology.node("db1")
-    output = "running\n---\n---\ntcp 0.0.0.0:22\ntcp 127.0.0.1:5432\n---\nTue 2026-11-24 02:00:00 UTC\n"
+    output = up(topology, node).replace("0.0.0.0:5432", "127.0.0.1:5432") + PRIMARY
     seen = status.parse(topology, node, output)
-    assert seen.services == {"ssh": True, "postgres": False}, "a service that only loopback reaches serves nobody"
+    down = [name for name, listens in seen.services.items() if not listens]
+    assert down == ["postgres"], "a service that only loopback reaches serves nobody"
     assert seen.state == "service down"
     whole = status.parse(topology, node, output.replace("127.0.0.1", "[::]"))
     assert whole.healthy
@@ -113,9 +124,9 @@ def test_status_believes_sockets_and_not_units(topology):
 
 def test_status_says_how_each_volume_is(topology):
     node = topology.node("db1")
-    output = "running\n---\n---\ntcp 0.0.0.0:22\ntcp 0.0.0.0:5432\n---\nTue 2026-11-24 02:00:00 UTC\n---\n"
+    output = up(topology, node) + "---\n"
     told = '[{"name": "db1-data", "key": "vault:transit", "open": %s}]'
-    seen = status.parse(topology, node, output + told % "true")
+    seen = status.parse(topology, node, output + told % "true" + "\n" + PRIMARY.removeprefix("---\n"))
     assert seen.volumes == {"db1-data": "encrypted, key: vault:transit"}
     assert seen.healthy
     assert status.parse(topology, node, output + told % "false").state == "volume shut: db1-data"
@@ -144,11 +155,8 @@ def test_an_expired_certificate_is_named(topology):
 
 
 def test_two_primaries_are_not_healthy_though_each_of_them_is(topology):
-    output = (
-        "running\n---\n---\ntcp 0.0.0.0:22\ntcp 0.0.0.0:5432\n---\nTue 2026-11-24 02:00:00 UTC\n---\n---\n---\n---\n"
-    )
-    told = '{"schema": "jinku/postgres/1", "role": "primary", "running": true, "timeline": 1}'
-    both = [status.parse(topology, topology.node(name), output + told) for name in ("db1", "db2")]
+    nodes = [topology.node(name) for name in ("db1", "db2")]
+    both = [status.parse(topology, node, up(topology, node) + PRIMARY) for node in nodes]
     assert status.primaries(both) == ["db1", "db2"]
     assert [node.healthy for node in both] == [True, True]
     assert json.loads(status.document("lab", both))["healthy"] is False

@@ -22,7 +22,7 @@ options:
   accounts: {description: Names of those who have an account on this host; all others have none., type: list, elements: str, required: true}
   proofs: {description: "Folders with a file for each person, by name, that lets them in; the first holds the principals.", type: list, elements: str, required: true}
   duties: {description: Groups of each duty., type: dict, required: true}
-  mark: {description: Group of all operator accounts; only its members are ever removed., type: str, required: true}
+  mark: {description: "Group of all operator accounts; its members, and accounts of the names on the list, are removed where they may not be.", type: str, required: true}
   login: {description: Group that may log in., type: str, required: true}
   automation: {description: The automation account, which must exist., type: str, required: true}
 author: [Jinku]
