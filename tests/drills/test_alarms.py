@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
@@ -75,16 +76,21 @@ def awaited(fault: Fault, since: float, status: str, seconds: float) -> dict[str
 def tried(*faults: Fault) -> None:
     """Break, wait for the alarms by mail and webhook, mend, wait for their end."""
     broken: list[float] = []
-    mended: list[float] = []
+    mended = [0.0] * len(faults)
+
+    def mend(number: int) -> None:
+        mended[number] = time.time()
+        faults[number].mends()
+
     try:
         for fault in faults:
             broken.append(time.time())
             fault.breaks()
         came = [awaited(fault, begun, "firing", fault.seconds) for fault, begun in zip(faults, broken, strict=True)]
     finally:
-        for fault in faults[: len(broken)]:
-            mended.append(time.time())
-            fault.mends()
+        with ExitStack() as every:  # one that cannot be mended leaves none of the others broken
+            for number in range(len(broken)):
+                every.callback(mend, number)
     for fault, begun, ended, first in zip(faults, broken, mended, came, strict=True):
         keep_times(fault, begun, ended, first, awaited(fault, ended, "resolved", MENDED_SECONDS))
 
