@@ -127,6 +127,7 @@ def test_a_wrong_key_opens_nothing(machine: Machine) -> None:
     machine.restart()
     wrong = base64.b64encode(os.urandom(32)).decode()
     assert "was given" in machine.volumes("adopt data", wrong, code=1)
+    assert "is no volume of this host; one of data" in machine.volumes("adopt dta", wrong, code=1)
     assert not machine.state()["open"]
 
 
