@@ -44,8 +44,13 @@ class Server:
 
     @property
     def role(self) -> str:
-        """none, fenced, standby or primary; unknown when the host does not answer."""
+        """none, fenced, standby or primary; unknown when the host does not answer, or cannot see its volume."""
         return str(self.found.get("role", "unknown"))
+
+    @property
+    def silence(self) -> str:
+        """Why nobody knows what it is."""
+        return self.error or "it answers, and what lies on its volume cannot be seen: the volume is shut"
 
     @property
     def running(self) -> bool:
@@ -101,7 +106,10 @@ def look(topology: Topology, places: Places) -> list[Server]:
     def one(node: Node) -> Server:
         done = ask(places, node, "state", timeout=_LOOK_SECONDS)
         if done.returncode == 0:
-            return Server(node, json.loads(done.stdout))
+            try:
+                return Server(node, json.loads(done.stdout))
+            except ValueError:
+                return Server(node, error=f"does not say what it is, but: {done.stdout.strip()[:80]!r}")
         return Server(node, error=(done.stderr.strip().splitlines() or ["no answer"])[-1])
 
     nodes = topology.nodes_of("postgres")
@@ -191,7 +199,7 @@ def _must_be_dead(places: Places, here: Server, there: Server, *, lost: bool, te
     """Fence: what cannot be stopped may be given up only when nothing speaks for its being alive."""
     if not lost:
         raise RefusedError(
-            f"{there.node.name}: cannot be reached ({there.error}), so it can neither be stopped nor be known to be dead; look at"
+            f"{there.node.name}: cannot be asked ({there.silence}), so it can neither be stopped nor be known to be dead; look at"
             " its site, and when it is certain: --lost, which gives up what it had not sent"
         )
     answer = json.loads(_step(places, here.node, "peers"))
@@ -254,7 +262,7 @@ def rejoin(topology: Topology, places: Places, site: str, *, tell: Tell) -> bool
     """
     here, there = pair(topology, places, site)
     if here.role == "unknown":
-        raise RefusedError(f"{here.node.name}: {here.error}; bring the host up first")
+        raise RefusedError(f"{here.node.name}: {here.silence}; bring the host up, and open its volume, first")
     if not there.leads:
         raise RefusedError(f"{there.node.name}: {there.error or words(there.found)}; there must be a primary to follow")
     if here.leads and int(here.found["timeline"]) >= int(there.found["timeline"]):

@@ -120,6 +120,8 @@ def test_what_cannot_be_reached_is_given_up_only_on_somebody_s_word_and_never_wh
     dead = {B: {**STANDBY, "streaming": False}}
     with pytest.raises(replication.RefusedError, match="--lost"):
         promoted(Pair(dict(dead)))
+    with pytest.raises(replication.RefusedError, match="the volume is shut.*--lost"):
+        promoted(Pair({**dead, A: {"role": "unknown", "running": False}}))
     with pytest.raises(replication.RefusedError, match="is alive: it answers"):
         promoted(Pair(dict(dead), peer_answers=True), lost=True)
     with pytest.raises(replication.RefusedError, match="still receives from it"):
@@ -129,6 +131,15 @@ def test_what_cannot_be_reached_is_given_up_only_on_somebody_s_word_and_never_wh
     assert pair.steps == [f"{B} promote"]
     silent = Pair({B: {**STANDBY, "streaming": False, "lag_seconds": None}})
     assert "until nobody knows when" in promoted(silent, lost=True)[0]
+
+
+def test_a_server_whose_answer_is_no_document_is_not_taken_for_anything(monkeypatch, tmp_path):
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path))
+    done = subprocess.CompletedProcess([], 0, "Welcome to db1\n", "")
+    monkeypatch.setattr(replication, "ask", lambda *_, **__: done)
+    here, there = replication.pair(TOPOLOGY, Places("lab"), "b")
+    assert (here.role, there.role) == ("unknown", "unknown")
+    assert "Welcome to db1" in here.error
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,11 @@ def changed(verb: str, env: Selection, what: str, *, yes: bool, about: dict[str,
         except RefusedError as refused:
             error = str(refused)
             raise Failure(error) from None
-        except BaseException:
+        except KeyboardInterrupt:
             error = "interrupted"
+            raise
+        except BaseException as other:
+            error = f"{type(other).__name__}: {other}"
             raise
         finally:
             seconds = round(time.monotonic() - begun, 1)

@@ -36,9 +36,11 @@ def earlier(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(
         ["git", "-C", CHECKOUT, "worktree", "add", "--detach", place, EARLIER], check=True, capture_output=True
     )
-    subprocess.run([place / "tools/bootstrap.sh"], check=True, cwd=place)
-    yield place
-    subprocess.run(["git", "-C", CHECKOUT, "worktree", "remove", "--force", place], check=True)
+    try:
+        subprocess.run([place / "tools/bootstrap.sh"], check=True, cwd=place)
+        yield place
+    finally:
+        subprocess.run(["git", "-C", CHECKOUT, "worktree", "remove", "--force", place], check=True)
 
 
 @pytest.fixture
