@@ -120,7 +120,7 @@ def test_what_cannot_be_reached_is_given_up_only_on_somebody_s_word_and_never_wh
     dead = {B: {**STANDBY, "streaming": False}}
     with pytest.raises(replication.RefusedError, match="--lost"):
         promoted(Pair(dict(dead)))
-    with pytest.raises(replication.RefusedError, match="the volume is shut.*--lost"):
+    with pytest.raises(replication.RefusedError, match=r"the volume is shut.*--lost"):
         promoted(Pair({**dead, A: {"role": "unknown", "running": False}}))
     with pytest.raises(replication.RefusedError, match="is alive: it answers"):
         promoted(Pair(dict(dead), peer_answers=True), lost=True)
