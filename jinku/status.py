@@ -16,6 +16,8 @@ from jinku.places import Places
 SCHEMA = "jinku/status/1"
 TIMEOUT_SECONDS = 15
 SHUT = "shut"
+#: Its host can tell of volumes, and this one is not where it should be mounted.
+MISSING = "missing"
 _CONNECT_SECONDS = 5
 
 # One round trip: the manager's state, the failed units, the listening sockets with their ports, the volumes.
@@ -42,7 +44,7 @@ _DATABASE = f"; echo ---; sudo -n {replication.PROGRAM} state"
 class NodeStatus:
     """The truth about one node. ``services``: name -> whether its port is listened on; ``system``: systemd's word for it.
 
-    ``volumes``: name -> how it is (``shut``, ``in the clear``, or who keeps the key that opened it). ``sealed``: whether its
+    ``volumes``: name -> how it is (``shut``, ``missing``, ``in the clear``, or who keeps the key that opened it). ``sealed``: whether its
     vault is, None where there is none or it does not answer.
     """
 
@@ -77,7 +79,7 @@ class NodeStatus:
 
         A standby also follows within the RPO.
         """
-        open_ = SHUT not in self.volumes.values() and (self.sealed is False or "vault" not in self.tiers)
+        open_ = not {SHUT, MISSING} & set(self.volumes.values()) and (self.sealed is False or "vault" not in self.tiers)
         up = self.reachable and self.system == "running" and open_ and all(self.services.values())
         return up and not self.expired and self.follows
 
@@ -108,8 +110,8 @@ class NodeStatus:
             return self.system
         if self.sealed:
             return "vault is sealed; `jinku unseal`"
-        if shut := [name for name, how in self.volumes.items() if how == SHUT]:
-            return f"volume shut: {', '.join(shut)}"
+        if away := [f"volume {how}: {name}" for name, how in self.volumes.items() if how in (SHUT, MISSING)]:
+            return ", ".join(away)
         return "ok" if self.healthy else self._down
 
     @property
@@ -145,8 +147,8 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
         service.name: (service.protocol, str(service.port)) in listening for service in services_of(topology, node)
     }
     units = tuple(line.split()[0] for line in failed.splitlines() if line.strip())
-    names = {volume.name for volume in node.volumes}
-    how = {name: word for name, word in _volumes(volumes).items() if name in names}
+    told = _volumes(volumes)
+    how = {} if told is None else {volume.name: told.get(volume.name, MISSING) for volume in node.volumes}
     found = json.loads(database) if database.startswith("{") and database.endswith("}") else {}
     return NodeStatus(
         node.name,
@@ -173,12 +175,12 @@ def _ends(shown: str) -> dict[str, str]:
     return {name: datetime.strptime(end, _OPENSSL_END).replace(tzinfo=UTC).isoformat() for name, _, end in lines if end}
 
 
-def _volumes(output: str) -> dict[str, str]:
-    """What jinku-volumes said of each volume, in a few words; nothing where it is not there or could not be asked."""
+def _volumes(output: str) -> dict[str, str] | None:
+    """What jinku-volumes said of each volume, in a few words; None where it is not there or could not be asked."""
     try:
-        told = json.loads(output or "[]")
+        told = json.loads(output)
     except ValueError:
-        return {}
+        return None
     return {
         one["name"]: "in the clear" if "key" not in one else f"encrypted, key: {one['key']}" if one["open"] else SHUT
         for one in told

@@ -130,6 +130,7 @@ def test_status_says_how_each_volume_is(topology):
     assert seen.volumes == {"db1-data": "encrypted, key: vault:transit"}
     assert seen.healthy
     assert status.parse(topology, node, output + told % "false").state == "volume shut: db1-data"
+    assert status.parse(topology, node, output + "[]").state == "volume missing: db1-data"
     clear = status.parse(topology, node, output + '[{"name": "db1-data", "open": false}]')
     assert clear.volumes == {"db1-data": "in the clear"}
     assert status.parse(topology, node, output + "sudo: a password is required").volumes == {}
