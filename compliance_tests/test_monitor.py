@@ -21,6 +21,8 @@ OF_TIERS = {
     "postgres": ("ReplicationLag", "ReplicationSilent"),
     "backup": ("BackupMissed", "BackupSilent"),
 }
+#: What the monitor asks of a tier from outside, as its users do: the job of Prometheus.
+PROBES = {"edge": "edge", "vault": "vault"}
 
 
 @pytest.fixture
@@ -51,6 +53,10 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
     if "postgres" in tiers:
         look = f'jinku_replication_standby{{node="{subject.node}"}} == 0 or jinku_replication_lag_seconds{{node="{subject.node}"}}'
         assert monitor.query(look), f"{subject.node} does not say how far its database is behind"
+    # A probe that cannot work (no right to its CA's file, say) is itself a constant alarm, which hides the real one.
+    for job in (job for tier, job in PROBES.items() if tier in tiers):
+        reached = monitor.query(f'probe_success{{job="{job}", node="{subject.node}"}}')
+        assert [value for _, value in reached] == [1.0], f"the monitor's look from outside ({job}) fails: {reached}"
     rules = monitor.rules()
     for name in (*OF_EVERY_HOST, *(alarm for tier in tiers for alarm in OF_TIERS.get(tier, ()))):
         assert name in rules, f"no rule {name}"
@@ -128,6 +134,15 @@ SABOTAGE = (
         on="host",
         breaks="systemctl stop prometheus-node-exporter",
         mends="systemctl start prometheus-node-exporter",
+        kills=("test_the_monitor_asks_the_host_and_knows_its_alarms",),
+        settle=18.0,
+    ),
+    Sabotage(
+        "the standby does not say how far it is behind",
+        on="host",
+        victim="db2",
+        breaks="systemctl stop jinku-postgres-lag",
+        mends="systemctl start jinku-postgres-lag",
         kills=("test_the_monitor_asks_the_host_and_knows_its_alarms",),
         settle=18.0,
     ),
