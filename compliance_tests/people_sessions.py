@@ -6,6 +6,7 @@ Their private keys are at hand in the lab only, where Jinku made them; elsewhere
 
 import secrets
 import subprocess
+import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -54,12 +55,19 @@ class Session:
 
 @dataclass
 class People:
-    """Opens sessions as people. Each person's key is signed once; sessions that were begun ahead run side by side."""
+    """Opens sessions as people. Each person's key is signed once; sessions that were begun ahead run side by side.
+
+    A person's way over the bastion is proven once and then shared, as people's own clients may do; each host proves anew.
+    """
 
     topology: Topology
     places: Places
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_AT_ONCE))
+    _sockets: tempfile.TemporaryDirectory = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="jinku-people-")
+    )
     _kits: dict[str, Kit] = field(default_factory=dict)
+    _codes: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
     _begun: dict[tuple[str, str, str], Future[Session]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -73,17 +81,42 @@ class People:
         with self._lock:
             if name not in self._kits:
                 kit = people_access.kit_of(self.topology, self.places, name, None)
-                people_access.sign(self.topology, self.places, kit, people_access.code_of(self.places, name))
+                self._codes[name] = people_access.code_of(self.places, name)
+                people_access.sign(self.topology, self.places, kit, self._codes[name])
+                self._share_the_way(kit)
                 self._kits[name] = kit
             return self._kits[name]
+
+    def over_the_bastion(self, kit: Kit) -> Path:
+        """The person's own configuration, with the shared way over the bastion."""
+        return kit.folder / "config.shared"
+
+    def _share_the_way(self, kit: Kit) -> None:
+        """Prove the person to each bastion, once. Where that is refused each session tries by itself, and fails by itself."""
+        bastions = [node.name for node in self.topology.nodes_of("bastion")]
+        path = f"{self._sockets.name}/{kit.name}-%h"
+        shared = f"Host {' '.join(bastions)}\n  ControlPath {path}\n  ControlPersist 120\n\n{kit.config.read_text(encoding='utf-8')}"
+        self.over_the_bastion(kit).write_text(shared, encoding="utf-8")
+        for name in bastions:
+            words = ["ssh", "-F", str(self.over_the_bastion(kit)), "-o", "BatchMode=yes", "-fNM", name]
+            subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_SECONDS)
+
+    def close(self) -> None:
+        """End what runs, and the shared ways."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        for kit in self._kits.values():
+            for node in self.topology.nodes_of("bastion"):
+                words = ["ssh", "-F", str(self.over_the_bastion(kit)), "-O", "exit", node.name]
+                subprocess.run(words, capture_output=True, check=False, timeout=_SECONDS)
+        self._sockets.cleanup()
 
     def with_a_wrong_code(self, name: str) -> str:
         """What the vault says to the person's key with a wrong code; asked once a session of tests."""
         if name not in self._refused:
-            code = people_access.code_of(self.places, name)
-            kit = people_access.kit_of(self.topology, self.places, name, None)
+            kit = self.kit(name)
+            wrong = f"{(int(self._codes[name]) + 1) % 1000000:06}"
             try:
-                people_access.sign(self.topology, self.places, kit, f"{(int(code) + 1) % 1000000:06}")
+                people_access.sign(self.topology, self.places, kit, wrong)
             except VaultError as error:
                 self._refused[name] = str(error)
             else:
@@ -113,10 +146,12 @@ class People:
 
     def _config(self, kit: Kit, node: str) -> Path:
         """The person's own configuration, with every node in it: whoever has no account there is to be refused there."""
-        text = kit.config.read_text(encoding="utf-8")
         there = self.topology.node(node)
-        if f"Host {node} " in text:
+        if "bastion" in there.tiers:
             return kit.config
+        text = self.over_the_bastion(kit).read_text(encoding="utf-8")
+        if f"Host {node} " in text:
+            return self.over_the_bastion(kit)
         near = self.topology.nodes_of("bastion")[0].name
         block = f"Host {node}\n  HostName {there.address}\n  HostKeyAlias {node}\n  ProxyJump {near}\n"
         known = kit.known_hosts.read_text(encoding="utf-8").partition(" ")[2]
@@ -143,7 +178,7 @@ def _people(request, topology, places):
             if made.possible(name):
                 made.begin(name, node, PROBE)
     yield made
-    made.pool.shutdown(wait=True, cancel_futures=True)
+    made.close()
 
 
 @pytest.fixture

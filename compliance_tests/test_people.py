@@ -53,6 +53,8 @@ def test_each_duty_has_one_recorded_way_in(host, topology, subject):
         assert not standing, f"a standing key opens sessions for {one.name}"
         shell = host.check_output("getent passwd %s", one.name).rpartition(":")[2]
         assert shell == "/bin/sh", f"{shell} would read a file of {one.name}'s own before the recorder starts"
+    own = host.run("systemctl is-enabled user@.service").stdout.strip()
+    assert own == "masked", f"units of people's own may run before, beside and after their sessions: user@ is {own}"
     told = host.check_output("cat /etc/sudoers.d/jinku")
     wanted = f":{SERVICES['sessions'].port}(tls)"
     recorder = " ".join(
@@ -128,7 +130,7 @@ def test_a_key_alone_opens_no_session(people, observe, topology, subject):
     person = accounts_on(topology.env, topology.node(subject.node))[0].name
     kit = people.kit(person)
     # The way over the bastion is gone with the certificate, and only the last step is tried without one.
-    jump = f"ssh -F {kit.config} -o BatchMode=yes -W [%h]:%p {topology.nodes_of('bastion')[0].name}"
+    jump = f"ssh -F {people.over_the_bastion(kit)} -o BatchMode=yes -W [%h]:%p {topology.nodes_of('bastion')[0].name}"
     ways = () if "bastion" in subject.tiers else ("-o", f"ProxyCommand={jump}")
     bare = kit.folder / "config.bare"
     lines = kit.config.read_text(encoding="utf-8").splitlines()

@@ -29,6 +29,8 @@ from jinku.evidence.records import Observation
 
 HOST_PYTHON = "/usr/bin/python3 -I"
 CONNECT_SECONDS = 5
+# From there to the far end's first word; a machine that opens ten channels at once while it does other work took 15.
+OPEN_SECONDS = 60
 COMMAND_SECONDS = 20.0
 # How much longer than its own time a command is waited for.
 GIVE_UP_SECONDS = 15.0
@@ -102,7 +104,7 @@ class Channel:
     Opening begins at once and in the background; the first command waits for it.
     """
 
-    def __init__(self, name: str, argv: Sequence[str], open_seconds: float = CONNECT_SECONDS + 10) -> None:
+    def __init__(self, name: str, argv: Sequence[str], open_seconds: float = OPEN_SECONDS) -> None:
         self.name = name
         self._asked: dict[tuple[str, str | None], Future[Answer]] = {}
         self._waiting: dict[int, tuple[str, Future[Answer]]] = {}
@@ -123,12 +125,16 @@ class Channel:
         self._in, self._out, self._err = cast(
             "tuple[IO[str], IO[str], IO[str]]", (self._process.stdin, self._process.stdout, self._process.stderr)
         )
-        self._deadline = threading.Timer(open_seconds, self._process.kill)
-        self._deadline.start()
         self._said: deque[str] = deque(maxlen=5)
+        self._deadline = threading.Timer(open_seconds, self._give_up, [open_seconds])
+        self._deadline.start()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         threading.Thread(target=self._read, daemon=True).start()
+
+    def _give_up(self, seconds: float) -> None:
+        self._said.append(f"no channel within {seconds:.0f} s")
+        self._process.kill()
 
     def _listen(self) -> None:
         for line in self._err:
