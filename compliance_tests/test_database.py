@@ -143,8 +143,13 @@ def test_roles_of_the_database_have_the_least_privilege(host):
     """
     strong = sql(host, "select rolname from pg_roles where rolsuper or rolcreaterole or rolcreatedb or rolbypassrls")
     assert strong == ["postgres"], f"more than the administrator has attributes: {strong}"
-    copies = sql(host, "select rolname from pg_roles where rolreplication and not rolsuper")
-    assert copies in ([], ["replicator"]), f"may copy the database: {copies}"
+    copies = sql(host, "select rolname from pg_roles where rolreplication and not rolsuper order by 1")
+    assert copies in ([], ["replicator"], ["backup"], ["backup", "replicator"]), f"may copy the database: {copies}"
+    # who fetches copies reads everything, so it is a host with its certificate, and nobody's password opens it
+    copying = sql(
+        host, "select rolname from pg_authid where rolreplication and rolname <> 'postgres' and rolpassword is not null"
+    )
+    assert not copying, f"by a password one may copy the database: {copying}"
     member = sql(
         host,
         "select r.rolname from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member"

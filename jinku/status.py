@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jinku import replication
+from jinku.backups import Copy
 from jinku.model import Node, Topology
 from jinku.model.topology import HOSTS, SERVICES, VAULT, Service
 from jinku.places import Places
@@ -243,7 +244,7 @@ def primaries(nodes: list[NodeStatus]) -> list[str]:
     return [node.name for node in nodes if node.database.get("role") == "primary" and node.database.get("running")]
 
 
-def document(environment: str, nodes: list[NodeStatus]) -> str:
+def document(environment: str, nodes: list[NodeStatus], copies: list[Copy]) -> str:
     """The JSON document ``jinku/status/1``."""
     healthy = all(node.healthy for node in nodes) and len(primaries(nodes)) < 2
     content = {
@@ -251,5 +252,9 @@ def document(environment: str, nodes: list[NodeStatus]) -> str:
         "environment": environment,
         "healthy": healthy,
         "nodes": [node.as_json() for node in nodes],
+        "backups": [
+            {"node": one.node, "kind": one.kind, "finished": one.finished.isoformat() if one.finished else None}
+            for one in copies
+        ],
     }
     return json.dumps(content, ensure_ascii=False, indent=1)

@@ -23,6 +23,8 @@ path "sys/mounts/volumes" { capabilities = ["create", "update"] }
 path "sys/mounts/volumes/tune" { capabilities = ["update"] }
 path "sys/mounts/kv" { capabilities = ["create", "update"] }
 path "sys/mounts/kv/tune" { capabilities = ["update"] }
+path "sys/mounts/backup" { capabilities = ["create", "update"] }
+path "sys/mounts/backup/tune" { capabilities = ["update"] }
 path "sys/auth" { capabilities = ["read"] }
 path "sys/auth/hosts" { capabilities = ["create", "update", "sudo"] }
 path "sys/auth/hosts/tune" { capabilities = ["update", "sudo"] }
@@ -98,6 +100,10 @@ path "identity/entity-alias" { capabilities = ["create", "update"] }
 path "database/config/crm" { capabilities = ["create", "read", "update"] }
 path "database/static-roles" { capabilities = ["list"] }
 path "database/static-roles/crm" { capabilities = ["create", "read", "update"] }
+
+# The key of the backups: put there once; neither seen nor replaced afterwards.
+path "backup/" { capabilities = ["list"] }
+path "backup/repository" { capabilities = ["create"] }
 
 # Rotate the CRM's password now, without seeing it (`jinku rotate`).
 path "database/rotate-role/crm" { capabilities = ["create", "update"] }

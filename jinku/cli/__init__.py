@@ -33,6 +33,7 @@ VERBS = (
     "unseal",
     "check",
     "report",
+    "restore",
     "destroy",
 )
 #: Verbs whose output is all they do: whoever reads no further, as `head` does, has what they wanted.

@@ -3,7 +3,7 @@
 
 import click
 
-from jinku import replication, status
+from jinku import backups, replication, status
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
@@ -18,8 +18,9 @@ def command(env: Selection, as_json: bool) -> None:
     if not is_up(env.places):
         raise Failure(f"{env.environment.name}: is not up; `jinku up` makes it", ExitCode.PREREQUISITE)
     nodes = status.look(env.topology, env.places)
+    copies = backups.newest(env.topology, env.places)
     if as_json:
-        click.echo(status.document(env.environment.name, nodes))
+        click.echo(status.document(env.environment.name, nodes, copies))
     else:
         rows = [
             (
@@ -37,6 +38,10 @@ def command(env: Selection, as_json: bool) -> None:
         ]
         titles = ("site", "node", "tiers", "state", "services", "volumes", "failed units", "database", "up since")
         print_table(titles, rows)
+        if copies:
+            click.echo()
+            print_table(("backup host", "kind", "newest copy"), [(one.node, one.kind, one.finished) for one in copies])
+            click.echo()
         for line in _sites(nodes):
             click.echo(line)
     bad = [node.name for node in nodes if not node.healthy]

@@ -12,10 +12,11 @@ CLASS_OF_TIER = {
     "edge": "edge",
     "log": "log",
     "monitor": "monitor",
+    "backup": "backup",
 }
 #: object classes, in the order of the report; ``network`` is a packet filter: a node's own, or a site's router
 #: ``environment`` is the machine room, as the monitor sees it
-CLASSES = ("network", "host", "edge", "application", "database", "vault", "log", "monitor", "environment")
+CLASSES = ("network", "host", "edge", "application", "database", "vault", "log", "backup", "monitor", "environment")
 
 
 def router_name(site: str) -> str:

@@ -103,6 +103,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "c_application": ("application", "应用"),
     "c_edge": ("edge", "边界"),
     "c_log": ("log", "日志"),
+    "c_backup": ("backup", "备份"),
     "r_proven": ("proven by setting and by behaviour", "配置与行为均已证明"),
     "r_no_test": ("no test yet", "尚无测试"),
     "r_one_sided": ("only one side proven", "仅证明了一方面"),

@@ -29,7 +29,7 @@ SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
 Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
-Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "witness", "monitor", "room"]
+Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "witness", "monitor", "backup", "room"]
 Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
 
 _KEY = re.compile(
@@ -282,6 +282,17 @@ class Vault(Section):
     Absent: static where `disposable` is true, shamir elsewhere. Cannot be changed once the vault is set up."""
 
 
+class Backup(Section):
+    """What the disaster-recovery site keeps of the primary: database, attachments and vault, encrypted."""
+
+    keep_days: Annotated[int, Field(ge=7, le=3650, strict=True)] = 35
+    """Days to any moment of which one can go back."""
+    full_day: Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"] = "Sun"
+    """Day of the week on which the database is copied whole; on the others what changed."""
+    hour: Annotated[int, Field(ge=0, le=23, strict=True)] = 2
+    """Hour (of `timezone`) at which the daily copies begin, spread over thirty minutes."""
+
+
 class Objectives(Section):
     """What the business accepts to lose."""
 
@@ -326,6 +337,8 @@ class Environment(Section):
     """The vault."""
     retention: Retention = Retention()
     """How long things are kept."""
+    backup: Backup = Backup()
+    """What is kept of the past."""
     objectives: Objectives = Objectives()
     """What the business accepts to lose."""
     nodes: tuple[ExtraNode, ...] = ()

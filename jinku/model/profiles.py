@@ -15,6 +15,7 @@ TIER_ZONE: dict[Tier, Zone] = {
     "log": "audit",
     "witness": "audit",
     "monitor": "ops",
+    "backup": "audit",
     "room": "facility",
 }
 
@@ -26,6 +27,7 @@ VOLUMES: dict[Tier, tuple[tuple[str, str, int], ...]] = {
     "log": (("logs", "/var/log/remote", 20),),
     "witness": (("seals", "/var/lib/jinku-witness", 2),),
     "monitor": (("measured", "/var/lib/jinku-monitor", 4),),
+    "backup": (("backup", "/var/lib/jinku-backup", 60),),
 }
 
 
@@ -49,7 +51,7 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("aud1", "a", "audit", ("log",), 4),
         NodeSpec("db2", "b", "data", ("postgres",), 4),
         NodeSpec("ops2", "b", "ops", ("bastion",), 4),  # site b is entered when site a is dead
-        NodeSpec("aud2", "b", "audit", ("witness",), 4),
+        NodeSpec("aud2", "b", "audit", ("witness", "backup"), 4),
     ),
     "standard": (
         NodeSpec("edge1", "a", "dmz", ("edge",), 4),
@@ -68,6 +70,7 @@ NODES: dict[str, tuple[NodeSpec, ...]] = {
         NodeSpec("db4", "b", "data", ("postgres",), 4),
         NodeSpec("bastion2", "b", "ops", ("bastion",), 4),
         NodeSpec("log2", "b", "audit", ("witness",), 4),
+        NodeSpec("backup1", "b", "audit", ("backup",), 5),
     ),
 }
 

@@ -50,13 +50,16 @@ VAULT_CLUSTER = Service("vault_cluster", "vault", 8201)
 LOG = Service("log", "log", 6514)
 WITNESS = Service("witness", "witness", 6515)
 SESSIONS = Service("sessions", "log", 30344)
+BACKUP_AGENT = Service("backup_agent", "postgres", 8432)
+ATTACHMENTS = Service("attachments", "crm", 8444)
 NODE_METRICS = Service("node_metrics", HOSTS, 9100)
 ROOM_SENSORS = Service("room_sensors", ROOM, 161, "udp")
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
 ACME_DIRECTORY = Service("acme", ACME, 443)  # or the port that `edge.acme_directory` names
 _SERVICES = (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, WITNESS, SESSIONS)
-SERVICES = {service.name: service for service in (*_SERVICES, NODE_METRICS, ROOM_SENSORS, NTP, PACKAGES)}
+_COPIED = (BACKUP_AGENT, ATTACHMENTS)
+SERVICES = {service.name: service for service in (*_SERVICES, *_COPIED, NODE_METRICS, ROOM_SENSORS, NTP, PACKAGES)}
 #: Ports on loopback, for the programs of one host among each other: no flow leads there, and nobody else may listen.
 LOOPBACK = {"prometheus": 9090, "alertmanager": 9093, "blackbox_exporter": 9115, "snmp_exporter": 9116}
 
@@ -102,6 +105,10 @@ FLOWS = (
     Flow("monitor", NODE_METRICS, en="the monitor asks every host how it is", zh="监控采集各主机状态"),
     Flow("monitor", EDGE_HTTPS, en="the monitor looks at the CRM as users do", zh="监控从用户入口探测 CRM"),
     Flow("monitor", ROOM_SENSORS, en="the monitor reads the machine room's sensors", zh="监控读取机房传感器"),
+    # The backup host fetches; nobody opens a connection to it for copies: who has broken into a host cannot reach its backups.
+    Flow("backup", POSTGRES, en="the backup host receives the log of changes", zh="备份主机接收数据库变更日志（WAL）"),
+    Flow("backup", BACKUP_AGENT, en="the backup host fetches the database's files", zh="备份主机拉取数据库文件"),
+    Flow("backup", ATTACHMENTS, en="the backup host fetches the CRM's attachments", zh="备份主机拉取 CRM 附件"),
     Flow(HOSTS, NTP, en="every host keeps the time", zh="各主机校时"),
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
     Flow("edge", ACME_DIRECTORY, en="the edge gets the users' certificate", zh="边界获取对外证书"),
@@ -117,6 +124,7 @@ ALIASES: dict[Tier, str] = {
     "bastion": "bastion",
     "witness": "witness",
     "monitor": "monitor",
+    "backup": "backup",
     "room": "room",
 }
 

@@ -10,6 +10,7 @@ import secrets
 import hvac
 
 from jinku.pki import Authority, remaining_days
+from jinku.vault.backup_key import keep_backup_key
 from jinku.vault.fleet import Fleet, Machine
 from jinku.vault.people import configure_people
 from jinku.vault.policies import policies_of, tier_policies
@@ -46,6 +47,7 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
     known = {f"host-{machine.name}" for machine in fleet.machines}
     for path in ("auth/hosts/certs", "auth/approle/role", "pki_int/roles", "pki_identity/roles"):
         settings.drop_others(path, "host-", known)
+    keep_backup_key(fleet, settings)
     return settings.changes
 
 

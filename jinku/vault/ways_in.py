@@ -25,6 +25,7 @@ _ENGINES = {
     "ssh_people/",
     "ssh_hosts/",
     "volumes/",
+    "backup/",
     "kv/",
 }
 _LOGINS = (

@@ -39,6 +39,7 @@ def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             node("crm1", "127.0.0.1", ["crm"], ["app"]),
             node("room1", "127.0.0.1", ["room"], []),
             node("far1", "127.0.0.9", ["edge"], ["crm"]),
+            node("aud2", "127.0.0.1", ["backup"], ["backup"]),
         ],
         "jinku_names": {"vault": "vault.test.jinku", "postgres": "db.test.jinku"},
         "jinku_services": {

@@ -71,7 +71,7 @@ keep_running() {
 }
 
 run_the_services() {
-    local name units=(jinku-crm.service jinku-crm-password.path jinku-crm-router.service) packages=/var/lib/dpkg/info
+    local name units=(jinku-crm.service jinku-crm-password.path jinku-crm-router.service jinku-attachments.socket) packages=/var/lib/dpkg/info
     # Debian's own unit has nothing to serve; the router runs as an account of its own.
     if [ "$(systemctl is-enabled haproxy.service 2>/dev/null)" != masked ] && changed "haproxy.service: masked"; then
         systemctl mask -q --now haproxy.service
@@ -86,6 +86,7 @@ run_the_services() {
     keep_running jinku-crm.service /etc/jinku/crm/{trytond.conf,application.ini} /usr/lib/jinku/crm /etc/systemd/system/jinku-crm.service \
         $packages/{tryton,uwsgi}-*.list
     systemctl is-active -q jinku-crm-password.path || { if changed "jinku-crm-password.path: started"; then systemctl start jinku-crm-password.path; fi; }
+    systemctl is-active -q jinku-attachments.socket || { if changed "jinku-attachments.socket: started"; then systemctl start jinku-attachments.socket; fi; }
     keep_running jinku-crm-router.service /etc/jinku/crm/router.cfg /etc/systemd/system/jinku-crm-router.service $packages/haproxy.list
     [ -n "$check" ] || healthy
 }

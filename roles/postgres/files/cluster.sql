@@ -6,7 +6,8 @@ WITH
 role(name, login, replication) AS (VALUES ('crm_owner', false, false), ('crm', true, false), ('openbao', true, false),
     ('replicator', true, true), -- the other site's server, by its certificate
     ('heartbeat', true, false), -- jinku-postgres-heartbeat.service, by the socket
-    ('lag', true, false)), -- jinku-postgres-lag.service, by the socket
+    ('lag', true, false), -- jinku-postgres-lag.service, by the socket
+    ('backup', true, true)), -- the backup host by its certificate, and the agent that hands it the files by the socket
 setting(role, dbname, entry) AS (VALUES
     ('crm', :'database', 'role=crm_owner'),
     ('heartbeat', NULL, 'synchronous_commit=off'),
@@ -33,20 +34,25 @@ BEGIN
     END IF;
 END
 $body$)),
--- One row, on either server: how far the standby is behind. On the primary lag_seconds is null while nothing is under way.
+-- One row, on either server: how far the standby is behind (the backup host, which receives too, is no standby). On the primary lag_seconds is null while nothing is under way.
 replication(text) AS (VALUES ($view$
 SELECT pg_is_in_recovery() AS standby,
     CASE WHEN pg_is_in_recovery() THEN (SELECT extract(epoch FROM clock_timestamp() - at) FROM jinku.heartbeat)
-        ELSE (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')) END AS lag_seconds,
+        ELSE (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication WHERE usename = 'replicator' AND state IN ('streaming', 'catchup')) END AS lag_seconds,
     CASE WHEN pg_is_in_recovery() THEN (SELECT greatest(latest_end_lsn - pg_last_wal_replay_lsn(), 0) FROM pg_stat_wal_receiver)
-        ELSE (SELECT max(pg_current_wal_lsn() - replay_lsn) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')) END AS lag_bytes,
+        ELSE (SELECT max(pg_current_wal_lsn() - replay_lsn) FROM pg_stat_replication WHERE usename = 'replicator' AND state IN ('streaming', 'catchup')) END AS lag_bytes,
     CASE WHEN pg_is_in_recovery() THEN EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
-        ELSE EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming') END AS streaming
+        ELSE EXISTS (SELECT FROM pg_stat_replication WHERE usename = 'replicator' AND state = 'streaming') END AS streaming
 $view$)),
 open_to_all AS ( -- databases on which PUBLIC holds a right
     SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) AS acl
     WHERE acl.grantee = 0 GROUP BY datname),
-connects(dbname, role) AS (VALUES ('postgres', 'openbao'), ('postgres', 'heartbeat'), ('postgres', 'lag'), (:'database', 'crm')),
+connects(dbname, role) AS (VALUES ('postgres', 'openbao'), ('postgres', 'heartbeat'), ('postgres', 'lag'), ('postgres', 'backup'),
+    (:'database', 'crm')),
+-- The backup host begins and ends a copy, and asks where the files lie; it reads no table.
+copies(function) AS (VALUES ('pg_backup_start(text, boolean)'), ('pg_backup_stop(boolean)'), ('pg_switch_wal()'),
+    ('pg_create_restore_point(text)')),
+member(role, member) AS (VALUES ('crm_owner', 'crm'), ('pg_read_all_settings', 'backup')),
 needed(step, statement) AS (
     SELECT 1, format('CREATE ROLE %I %s %s NOINHERIT', name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END,
         CASE WHEN replication THEN 'REPLICATION' ELSE 'NOREPLICATION' END)
@@ -67,7 +73,12 @@ needed(step, statement) AS (
     UNION ALL
     SELECT 5, format('REVOKE %s FROM %s', roleid::regrole, member::regrole)
     FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = member JOIN role ON name = rolname
-    WHERE NOT (roleid IS NOT DISTINCT FROM to_regrole('crm_owner') AND rolname = 'crm')
+    WHERE (roleid::regrole::text, rolname) NOT IN (SELECT member.role, member.member FROM member)
+    UNION ALL
+    SELECT 5, 'GRANT pg_read_all_settings TO backup WITH ADMIN FALSE, INHERIT TRUE, SET FALSE'
+    WHERE NOT EXISTS (
+        SELECT FROM pg_auth_members WHERE roleid = to_regrole('pg_read_all_settings') AND pg_auth_members.member = to_regrole('backup')
+        AND inherit_option AND NOT set_option AND NOT admin_option)
     UNION ALL
     SELECT 6, format('CREATE DATABASE %I OWNER crm_owner TEMPLATE template0', :'database')
     WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database')
@@ -106,6 +117,9 @@ needed(step, statement) AS (
     UNION ALL
     SELECT 15, 'GRANT EXECUTE ON FUNCTION jinku.set_password(text, text) TO openbao'
     WHERE NOT coalesce(has_function_privilege('openbao', to_regprocedure('jinku.set_password(text, text)'), 'EXECUTE'), false)
+    UNION ALL
+    SELECT 15, format('GRANT EXECUTE ON FUNCTION pg_catalog.%s TO backup', function)
+    FROM copies WHERE NOT coalesce(has_function_privilege(to_regrole('backup')::oid, to_regprocedure('pg_catalog.' || function), 'EXECUTE'), false)
     UNION ALL
     SELECT 16, 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
     FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) AS acl

@@ -26,7 +26,7 @@ changed() { echo "$*"; [ -z "$check" ]; } # true when the change is to be made
 # On an empty volume: a new cluster only where there is certainly no other copy of the data.
 make_cluster() {
     as_postgres mkdir -p -m 0750 "${data%/*}"
-    as_postgres "$bin/initdb" -D "$data" --data-checksums --encoding=UTF8 --locale-provider=builtin \
+    as_postgres "$bin/initdb" -D "$data" --data-checksums --allow-group-access --encoding=UTF8 --locale-provider=builtin \
         --locale=C.UTF-8 --auth=reject >/dev/null
     touch /run/jinku-postgres.new
 }
@@ -85,6 +85,32 @@ must_be_of_one_kind() {
             exit 1
         }
     done
+}
+
+# The account that hands out copies is in the group, and may read and nothing else.
+may_be_copied() {
+    if [ -f "$data/PG_VERSION" ] && [ "$(stat -c %a "$data")" != 750 ] && changed "cluster: readable for its group"; then
+        systemctl stop "$unit"
+        chmod -R g+rX "$data"
+    fi
+    if ! id jinku-backup >/dev/null 2>&1 && changed "account jinku-backup: made"; then systemd-sysusers jinku-backup.conf; fi
+}
+
+hand_out_copies() {
+    local name
+    # The package's own server has nothing to serve.
+    if [ "$(systemctl is-enabled pgbackrest.service 2>/dev/null)" != masked ] && changed "pgbackrest.service: masked"; then
+        systemctl mask -q --now pgbackrest.service
+    fi
+    while read -r name; do
+        if ! systemctl is-active -q "$name"; then
+            if changed "$name: started"; then systemctl start "$name"; fi
+        elif [ "$(stat -c %Y /etc/jinku/backup/agent.conf /etc/systemd/system/jinku-backup-agent@.service | sort -g | tail -1)" -gt \
+            "$(date -d "$(systemctl show -P ExecMainStartTimestamp "$name")" +%s)" ]; then
+            if changed "$name: restarted"; then systemctl restart "$name"; fi
+        fi
+    done < <(sed -n 's/^Wants=//p' /etc/systemd/system/jinku-backup-agent.target)
+    systemctl is-enabled -q jinku-backup-agent.target || { if changed "jinku-backup-agent.target: enabled"; then systemctl enable -q jinku-backup-agent.target; fi; }
 }
 
 may_read_the_key() {
@@ -177,10 +203,13 @@ main() {
     adopt_or_make
     if [ -n "$check" ] && [ ! -f "$data/PG_VERSION" ]; then return; fi
     must_be_of_one_kind
+    may_be_copied
     may_read_the_key
     may_be_primary
     run_server
     if [ -n "$check" ] && ! systemctl is-active -q "$unit"; then return; fi
+    [ -n "$check" ] || systemctl daemon-reload
+    hand_out_copies
     if recovering; then
         apply postgres slots_sql
         follow

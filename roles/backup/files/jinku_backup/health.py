@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How old the newest copy of each kind is, in the text format of Prometheus, for the node exporter."""
+
+import time
+from pathlib import Path
+
+from jinku_backup import copies, stream
+from jinku_backup.places import RESTIC, BackupError, note, noted
+
+METRICS = Path("/var/lib/prometheus/node-exporter/jinku_backup.prom")
+HEAD = """# HELP jinku_backup_last_success_timestamp_seconds When the newest copy of a kind was whole, Unix time; 0 if there is none.
+# TYPE jinku_backup_last_success_timestamp_seconds gauge
+"""
+
+
+def newest():
+    """Return kind -> Unix time of the newest copy that is there now, 0 where there is none."""
+    found = dict.fromkeys(("full", "incremental", "wal", "attachments", "vault", "verify"), 0)
+    for one in (copies.stanza() or {}).get("backup", []):
+        if not one.get("error"):
+            for kind in ("full", "incremental") if one["type"] == "full" else ("incremental",):
+                found[kind] = max(found[kind], one["timestamp"]["stop"])
+    for kind in ("attachments", "vault"):
+        known = noted(kind)
+        if known and (RESTIC / "snapshots" / known["snapshot"]).exists():
+            found[kind] = known["finished"]
+    for kind in ("wal", "verify"):
+        found[kind] = noted(kind).get("finished", 0)
+    return found
+
+
+def missing():
+    """Print the kinds of which there is no copy, so that the first is made at once."""
+    found = newest()
+    print(*(kind for kind in ("full", "attachments", "vault") if not found[kind]))
+
+
+def look():
+    """Ask how far the received log of changes is behind, and keep the time when it was not."""
+    asked = int(time.time())
+    there, here = stream.position()
+    if here >= there:
+        note("wal", finished=asked)
+    return max(there - here, 0)
+
+
+def health():
+    """Write the metrics. Raises BackupError, after writing what is known, when something could not be asked."""
+    problem, lines = None, []
+    try:
+        lines.append(f"jinku_backup_wal_behind_bytes {look()}")
+    except BackupError as error:
+        problem = error
+    try:
+        found = newest()
+    except BackupError as error:  # without the key nothing is known, and that is what the monitor must see
+        problem, found = error, {}
+    lines += [f'jinku_backup_last_success_timestamp_seconds{{kind="{kind}"}} {seen}' for kind, seen in found.items()]
+    lines.append(f"jinku_backup_wal_waiting_segments {len(stream.waiting())}")
+    METRICS.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    scratch = METRICS.with_name(f".{METRICS.name}.new")
+    scratch.write_text(HEAD + "\n".join(lines) + "\n")
+    scratch.chmod(0o644)
+    scratch.rename(METRICS)
+    if problem:
+        raise problem

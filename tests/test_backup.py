@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the backup host's program and `jinku restore` decide by themselves; the copies are tried in drills and control tests."""
+
+import importlib
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from jinku import backups
+from jinku.cli import restore as verb
+from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.model import Topology, load_environment
+
+PROGRAM = Path(__file__).resolve().parent.parent / "roles/backup/files"
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The modules of the backup host's program, on folders of the test's own."""
+    for name in ("ETC", "VOLUME", "RUN"):
+        monkeypatch.setenv(f"JINKU_BACKUP_{name}", str(tmp_path / name.lower()))
+        (tmp_path / name.lower()).mkdir()
+    monkeypatch.syspath_prepend(str(PROGRAM))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    known = [name for name in sys.modules if name.startswith("jinku_backup")]
+    for name in known:
+        monkeypatch.delitem(sys.modules, name)
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(f"jinku_backup.{name}")
+
+    yield load
+    for name in [name for name in sys.modules if name.startswith("jinku_backup")]:
+        del sys.modules[name]
+
+
+def test_what_the_host_writes_for_the_monitor_is_read() -> None:
+    text = (
+        "# HELP x\njinku_backup_wal_behind_bytes 0\n"
+        'jinku_backup_last_success_timestamp_seconds{kind="full"} 1795833006\n'
+        'jinku_backup_last_success_timestamp_seconds{kind="vault"} 0\n'
+    )
+    full, vault = backups.parse("aud2", text)
+    assert full == backups.Copy("aud2", "full", datetime(2026, 11, 28, 2, 30, 6, tzinfo=UTC))
+    assert vault.finished is None
+
+
+def test_an_environment_without_a_second_site_has_no_backup_host() -> None:
+    env = load_environment("lab").model_copy(update={"sites": {"a": load_environment("lab").sites["a"]}})
+    assert not Topology.of(env).nodes_of("backup")
+
+
+def test_the_other_site_opens_every_connection() -> None:
+    """No host whose data it keeps may reach it."""
+    for name in ("lab", "small", "standard"):
+        topology = Topology.of(load_environment(name))
+        keepers = {node.name for node in topology.nodes_of("backup")}
+        assert keepers
+        assert all(topology.node(keeper).site == "b" for keeper in keepers)
+        copied = {node.name for tier in ("postgres", "crm", "vault") for node in topology.nodes_of(tier)}
+        arriving = {(pair.source, pair.port) for pair in topology.allowed() if pair.destination in keepers}
+        assert not copied & {source for source, _ in arriving}
+        assert {port for _, port in arriving} <= {22, 9100, 6515}, (
+            "more than SSH, metrics and seals of the logs arrives"
+        )
+
+
+VERIFIED = """stanza: main
+status: ok
+  archiveId: 17-1, total WAL checked: 4, total valid WAL: 4
+    missing: 0, checksum invalid: 0, size invalid: 0, other: 0
+  backup: 20261128-022953F, status: valid, total files checked: 1264, total valid files: 1264
+    missing: 0, checksum invalid: 0, size invalid: 0, other: 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        ("status: ok", "status: error"),
+        ("status: valid", "status: invalid"),
+        (
+            "checksum invalid: 0, size invalid: 0, other: 0\n  backup",
+            "checksum invalid: 1, size invalid: 0, other: 0\n  backup",
+        ),
+        ("missing: 0, checksum", "missing: 3, checksum"),
+    ],
+)
+def test_damage_that_pgbackrest_reports_with_exit_code_0_is_found(program: Any, there: str, instead: str) -> None:
+    copies = program("copies")
+    assert not [line for line in VERIFIED.splitlines() if copies._bad(line)]
+    assert [line for line in VERIFIED.replace(there, instead).splitlines() if copies._bad(line)]
+
+
+def test_of_attachments_the_first_later_copy_is_taken_and_of_the_vault_the_last_earlier(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore = program("restore")
+    times = ("2026-11-01T00:00:00.123456789Z", "2026-11-02T00:00:00Z", "2026-11-03T00:00:00Z")
+    found = [{"time": time, "paths": ["/one"], "short_id": time[8:10]} for time in times]
+    monkeypatch.setattr(restore, "snapshots", lambda _kind: found)
+    noon = restore.moment("2026-11-02T12:00:00Z")
+
+    def chosen(kind: str, when: float | None) -> list[str]:
+        return [one["short_id"] for one in restore.choose(kind, when)]
+
+    assert chosen("attachments", noon) == ["03"]
+    assert chosen("vault", noon) == ["02"]
+    assert chosen("attachments", None) == chosen("vault", None) == ["03"]
+    assert chosen("vault", restore.moment("2026-10-01T00:00:00Z")) == ["01"]
+    assert chosen("attachments", restore.moment("2026-12-01T00:00:00Z")) == ["03"]
+
+
+def test_positions_of_the_log_of_changes(program: Any) -> None:
+    lsn = program("stream").lsn
+    assert lsn("0/2000028") == 0x2000028
+    assert lsn("1/0") > lsn("0/FFFFFFFF")
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-28T02:00:00", "2026-11-28 25:00:00+00:00", ""])
+def test_a_moment_without_a_zone_is_refused_before_any_host_is_asked(text: str) -> None:
+    done = CliRunner().invoke(verb.command, ["--to", text])
+    assert isinstance(done.exception, Failure)
+    assert done.exception.code == ExitCode.USAGE
+    assert "is not a time with a zone; such as" in str(done.exception)
+
+
+def test_a_key_that_is_none_is_refused(program: Any) -> None:
+    places = program("places")
+    with pytest.raises(places.BackupError, match="key: is missing"):
+        places.keys()
+    with pytest.raises(places.BackupError, match="is not an escrow"):
+        program("restore")._take_key(json.dumps({"database": "x"}))
