@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from asking import listeners
+from asking import listeners, primary_database
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -30,8 +30,12 @@ def listed(host, seconds=90):
     deadline = time.monotonic() + seconds
     while True:
         again = "" if time.monotonic() > deadline - seconds else f" ; : {int(time.monotonic())}"
+        under_way = host.check_output(
+            f"systemctl list-units --plain --no-legend --state=activating 'jinku-backup@*'{again}"
+        )
         found = json.loads(host.check_output(f"{PROGRAM} list{again}"))
-        if all(found[kind] for kind in ("database", "attachments", "vault")) or time.monotonic() > deadline:
+        whole = all(found[kind] for kind in ("database", "attachments", "vault"))
+        if whole or not under_way.strip() or time.monotonic() > deadline:
             return found
         time.sleep(3)
 
@@ -40,9 +44,14 @@ def age(text):
     return datetime.now(UTC) - datetime.fromisoformat(text)
 
 
+def on_host(fleet, node, statement):
+    return fleet.host(node.name).check_output("runuser -u postgres -- psql -XAtq -d postgres -c %s", statement)
+
+
 def on_the_database(fleet, topology, statement):
-    primary = topology.nodes_of("postgres")[0]
-    return fleet.host(primary.name).check_output("runuser -u postgres -- psql -XAtq -d postgres -c %s", statement)
+    return primary_database(fleet, topology).check_output(
+        "runuser -u postgres -- psql -XAtq -d postgres -c %s", statement
+    )
 
 
 @pytest.mark.control("dengbao:8.1.4.9.a", "iso27001:A.8.13")
@@ -100,7 +109,9 @@ def test_the_log_of_changes_goes_to_another_site_at_once(subject, fleet, topolog
 
     zh: 数据库变更日志实时流式传输到另一站点的备份主机，并已全部落盘。
     """
-    primary = topology.nodes_of("postgres")[0]
+    primary = next(
+        node for node in topology.nodes_of("postgres") if on_host(fleet, node, "select pg_is_in_recovery()") == "f"
+    )
     assert primary.site != subject.site, "the backup host stands at the site of the database"
     rows = on_the_database(
         fleet,
@@ -223,18 +234,19 @@ def test_the_schedule_runs_and_what_is_too_old_goes(host, topology):
 @pytest.mark.objects("backup")
 @pytest.mark.setting
 def test_nobody_reaches_the_copies(host, topology, subject):
-    """The backup host offers nothing but SSH from the bastion: no host whose data it keeps can reach, change or delete a copy.
+    """The backup host offers nothing but SSH, its numbers and a receiver for seals of logs; no host whose data it keeps may reach even that.
 
-    zh: 备份主机仅开放来自堡垒机的 SSH，被备份主机无法访问、更改或删除副本。
+    zh: 备份主机仅开放 SSH、监控指标与日志摘要接收；被备份的主机均不得访问，无法读取、更改或删除副本。
     """
     offered = {
         port
         for protocol, address, port in listeners(host)
         if not address.startswith(("127.", "::1")) and protocol == "tcp"
     }
-    assert offered <= {22}, f"the backup host offers more: {offered}"
+    assert offered <= {22, 9100, 6515}, f"the backup host offers more: {offered}"
+    copied = {node.name for tier in ("postgres", "crm", "vault") for node in topology.nodes_of(tier)}
     sources = {pair.source for pair in topology.allowed() if pair.destination == subject.node}
-    assert sources <= {node.name for node in topology.nodes_of("bastion")}, f"may reach the backup host: {sources}"
+    assert not copied & sources, f"may reach their own copies: {copied & sources}"
 
 
 SABOTAGE = (

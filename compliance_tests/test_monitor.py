@@ -57,6 +57,10 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
     for job in (job for tier, job in PROBES.items() if tier in tiers):
         reached = monitor.query(f'probe_success{{job="{job}", node="{subject.node}"}}')
         assert [value for _, value in reached] == [1.0], f"the monitor's look from outside ({job}) fails: {reached}"
+    if "backup" in tiers:
+        look = f'jinku_backup_last_success_timestamp_seconds{{node="{subject.node}"}} > 0'
+        kinds = {labels["kind"] for labels, _ in monitor.query(look)}
+        assert kinds >= {"full", "incremental", "wal", "attachments", "vault"}, f"{subject.node} tells of {kinds} only"
     rules = monitor.rules()
     for name in (*OF_EVERY_HOST, *(alarm for tier in tiers for alarm in OF_TIERS.get(tier, ()))):
         assert name in rules, f"no rule {name}"

@@ -2,6 +2,7 @@
 """`jinku restore`: opens a copy of database, attachments and vault beside the repository, as it was at a moment."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ def _escrow(file: Path | None) -> str | None:
         return None
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except OSError as error:
+        words = f"{file}: key: cannot be read ({error.strerror}); the operators' escrow, <state>/backup/key.json"
+        raise Failure(words, ExitCode.USAGE) from error
+    except ValueError:
         found = None
     if not (isinstance(found, dict) and found.get("database") and found.get("files")):
         raise Failure(f"{file}: key: is not an escrow of the backups' key; <state>/backup/key.json", ExitCode.USAGE)
@@ -74,7 +78,9 @@ def command(env: Selection, to: str | None, key: Path | None, listing: bool, dis
             told = json.loads(backups.ask(env.topology, env.places, "restore", *arguments, given=escrow))
             _show(told, as_json=as_json)
     except backups.BackupHostError as error:
-        raise Failure(str(error)) from error
+        # What the host says of an option is the caller's: its file by its name.
+        words = re.sub(r"^\S+: --key: ", lambda _: f"{key}: key: ", str(error))
+        raise Failure(words, ExitCode.USAGE if re.search(r"(^|: )(--to|key): ", words) else ExitCode.FAILED) from error
 
 
 def _show_list(found: dict[str, Any], *, as_json: bool) -> None:

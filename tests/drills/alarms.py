@@ -3,6 +3,7 @@
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from stacks.provider.lab import hosts
 
 SAID = "/run/jinku-room"
 METRICS = "/var/lib/prometheus/node-exporter/drill.prom"
+SNAPSHOTS = "/var/lib/jinku-backup/restic/snapshots"
+_NOT_REACHED = 255  # of ssh itself
 _SHORT = (
     "cd /run && cp -p /etc/jinku/tls/host.pem drill.pem && cp -p /etc/jinku/tls/host.key drill.key && export"
     " BAO_ADDR=https://{vault}:{port} BAO_CACERT=/etc/jinku/identity/root.pem BAO_TOKEN=$(bao login -method=cert"
@@ -46,16 +49,24 @@ class Fault:
         return f"{self.alert}{' (' + self.name + ')' if self.name else ''}"
 
 
-def on(places: Places, node: str, command: str) -> None:
-    """Run a command as root on a node, by the way that everybody takes. :raises AssertionError: it failed."""
-    done = subprocess.run(
-        ["ssh", "-F", places.ssh_config, node, "sudo", "sh", "-eus"],
-        input=command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def on(places: Places, node: str, command: str, patience: float = 0) -> None:
+    """Run a command as root on a node, by the way that everybody takes. ``patience``: seconds until the node can be reached.
+
+    :raises AssertionError: it failed.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        done = subprocess.run(
+            ["ssh", "-F", places.ssh_config, node, "sudo", "sh", "-eus"],
+            input=command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        if done.returncode != _NOT_REACHED or time.monotonic() > deadline:
+            break
+        time.sleep(1)
     assert done.returncode == 0, f"{node}: {command}: {done.stderr[-800:]}"
 
 
@@ -100,6 +111,20 @@ def _of_the_room(topology: Topology, places: Places) -> list[Fault]:
     ]
 
 
+def _of_copies(places: Places, keeper: str) -> Fault:
+    """The list of copies vanishes, and the backup host itself must notice. First of the hosts' faults: the way to it is broken next."""
+    look = "systemctl start jinku-backup-health"
+    return Fault(
+        "BackupMissed",
+        "system",
+        {"node": keeper, "kind": "vault"},
+        lambda: on(places, keeper, f"mv {SNAPSHOTS} {SNAPSHOTS}.drill; {look}"),
+        lambda: on(places, keeper, f"mv {SNAPSHOTS}.drill {SNAPSHOTS}; {look}", patience=60),
+        180,
+        quick=True,
+    )
+
+
 def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
     env = topology.env.name
     least = topology.nodes_of("bastion")[-1]  # the way into the last site; nothing else needs it
@@ -119,6 +144,7 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
         )
 
     return [
+        *(_of_copies(places, node.name) for node in topology.nodes_of("backup")),
         Fault(
             "HostDown",
             "system",
@@ -163,5 +189,4 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
             300,
         ),
         metric("ReplicationLag", "jinku_replication_lag_seconds 900"),
-        metric("BackupMissed", 'jinku_backup_last_success_timestamp_seconds{kind="drill"} 1000000000'),
     ]

@@ -97,8 +97,8 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_made(moment: str,
         (("--to", "yesterday"), "is not a time with a zone"),
         (("--to", earlier), "before the oldest copy"),
         (("--to", later), "later than what was received"),
-        (("--key", str(wrong)), "is not the one of this repository"),
-        (("--key", str(tmp_path / "none")), "is not an escrow"),
+        (("--key", str(wrong)), f"{wrong}: key: is not the one of this repository"),
+        (("--key", str(tmp_path / "none")), "key: cannot be read"),
     ):
         done = restore(*options)
         assert done.returncode != 0

@@ -102,15 +102,16 @@ hand_out_copies() {
     if [ "$(systemctl is-enabled pgbackrest.service 2>/dev/null)" != masked ] && changed "pgbackrest.service: masked"; then
         systemctl mask -q --now pgbackrest.service
     fi
-    while read -r name; do
+    for name in /etc/systemd/system/jinku-volumes.target.wants/jinku-backup-agent@*.service; do
+        [ -L "$name" ] || continue
+        name=${name##*/}
         if ! systemctl is-active -q "$name"; then
             if changed "$name: started"; then systemctl start "$name"; fi
         elif [ "$(stat -c %Y /etc/jinku/backup/agent.conf /etc/systemd/system/jinku-backup-agent@.service | sort -g | tail -1)" -gt \
             "$(date -d "$(systemctl show -P ExecMainStartTimestamp "$name")" +%s)" ]; then
             if changed "$name: restarted"; then systemctl restart "$name"; fi
         fi
-    done < <(sed -n 's/^Wants=//p' /etc/systemd/system/jinku-backup-agent.target)
-    systemctl is-enabled -q jinku-backup-agent.target || { if changed "jinku-backup-agent.target: enabled"; then systemctl enable -q jinku-backup-agent.target; fi; }
+    done
 }
 
 may_read_the_key() {

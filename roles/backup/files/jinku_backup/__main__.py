@@ -19,6 +19,7 @@ def parser():
     run = verbs.add_parser("run", help="make one copy now")
     run.add_argument("kind", choices=sorted(copies.KINDS))
     verbs.add_parser("receive", help="receive the database's log of changes (a service)")
+    verbs.add_parser("anew", help="give up what lies before a lost slot: receive from now on, and make a whole copy")
     verbs.add_parser("archive", help="move received segments into the repository (a service)")
     verbs.add_parser("health", help="ask how old the copies are; write it down for the monitor")
     verbs.add_parser("missing", help="print the kinds of which there is no copy")
@@ -53,6 +54,7 @@ def main():
             verbs = {
                 "prepare": copies.prepare,
                 "receive": stream.receive,
+                "anew": stream.anew,
                 "archive": stream.archive,
                 "health": health.health,
                 "missing": health.missing,

@@ -20,12 +20,13 @@ from jinku_backup.places import (
     WAL,
     BackupError,
     call,
-    explained,
+    is_key_trouble,
     keys,
     note,
     pgbackrest,
     restic,
     settings,
+    wrong_key,
 )
 
 #: What the sender of the attachments writes after a stream that is whole (roles/crm).
@@ -53,7 +54,8 @@ def stanza():
     found = json.loads(call(pgbackrest("info", "--output=json")), strict=False)
     for one in found[0].get("repo", []) if found else []:
         if one["status"]["code"] == UNREADABLE:  # it ends with 0 all the same
-            raise BackupError(f"repository of the database: {explained(' '.join(one['status']['message'].split()))}")
+            words = " ".join(one["status"]["message"].split())
+            raise BackupError(wrong_key() if is_key_trouble(words) else f"repository of the database: {words}")
     return found[0] if found and found[0].get("db") else None
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How old the newest copy of each kind is, in the text format of Prometheus, for the node exporter."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -45,18 +46,27 @@ def look():
 
 
 def health():
-    """Write the metrics. Raises BackupError, after writing what is known, when something could not be asked."""
+    """Write the metrics. Raises BackupError, after writing what is known, when the copies themselves cannot be looked at.
+
+    A database that does not answer is no fault of this host: the age of the log of changes tells it, and grows into an alarm.
+    """
     problem, lines = None, []
     try:
         lines.append(f"jinku_backup_wal_behind_bytes {look()}")
     except BackupError as error:
-        problem = error
+        print(f"jinku-backup: {error}", file=sys.stderr)
     try:
         found = newest()
     except BackupError as error:  # without the key nothing is known, and that is what the monitor must see
         problem, found = error, {}
     lines += [f'jinku_backup_last_success_timestamp_seconds{{kind="{kind}"}} {seen}' for kind, seen in found.items()]
-    lines.append(f"jinku_backup_wal_waiting_segments {len(stream.waiting())}")
+    try:
+        lines.append(f"jinku_backup_wal_waiting_segments {len(stream.waiting())}")
+    except OSError as error:
+        problem, lines = (
+            BackupError(f"{error.filename}: volume: {error.strerror}; is it open? journalctl -u jinku-volumes"),
+            [],
+        )
     METRICS.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     scratch = METRICS.with_name(f".{METRICS.name}.new")
     scratch.write_text(HEAD + "\n".join(lines) + "\n")

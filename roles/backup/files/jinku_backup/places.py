@@ -61,15 +61,21 @@ def call(arguments, **more):
     )
     if done.returncode:
         words = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-        raise BackupError(f"{Path(arguments[0]).name}: {explained(' '.join(words[-3:]))}")
+        words = " ".join(words[-3:])
+        raise BackupError(wrong_key() if is_key_trouble(words) else f"{Path(arguments[0]).name}: {words}")
     return done.stdout
 
 
-def explained(words):
-    """Say what a program's words mean for whoever must act."""
-    if any(sign in words for sign in WRONG_KEY):
-        return "the key of the backups is not the one of this repository; `jinku restore --key` takes the operators' escrow"
-    return words
+def is_key_trouble(words):
+    """Tell whether a program says that the key does not open the repository."""
+    return any(sign in words for sign in WRONG_KEY)
+
+
+def wrong_key():
+    """Say that the key is not the repository's: the one that was handed in, else the one that the agent wrote."""
+    if (RUN / "keys").is_dir():
+        return "--key: is not the one of this repository; the escrow that `jinku up` wrote when the repository was made"
+    return f"{ETC}/keys: key: is not the one of this repository; `jinku restore --key` takes the operators' escrow"
 
 
 def pgbackrest(*arguments, pull=False):

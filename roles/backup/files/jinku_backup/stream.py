@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The database's log of changes (WAL): received as it is written, archived segment by segment, handed out to a restored copy."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import time
 from jinku_backup.places import SCRATCH, TLS, WAL, BackupError, call, pgbackrest, settings
 
 SLOT = "backup"
+UNIT = "jinku-backup-wal.service"
 #: A whole segment or a history file; what is still being received ends with .partial.
 WHOLE = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
 WAIT_SECONDS = 0.5
@@ -22,13 +24,26 @@ def connection(more=""):
     found = settings()
     hosts = ",".join(found["databases"])
     tls = f"sslmode=verify-full sslrootcert={TLS}/ca.pem sslcert={TLS}/host.pem sslkey={TLS}/host.key"
-    leads = "target_session_attrs=primary" if len(found["databases"]) > 1 else ""
-    return f"host={hosts} port={found['database_port']} user=backup application_name=backup connect_timeout=10 {leads} {tls} {more}"
+    more = f"target_session_attrs=primary {tls} {more}"
+    return f"host={hosts} port={found['database_port']} user=backup application_name=backup connect_timeout=5 {more}"
 
 
 def slot():
     """Have the database keep what was not received yet."""
     call(["pg_receivewal", f"--dbname={connection()}", f"--slot={SLOT}", "--create-slot", "--if-not-exists"])
+
+
+def anew():
+    """Receive from now on: for a slot that was lost, after which nothing more comes. What lies in between is given up. Asked by root."""
+    call(["systemctl", "stop", UNIT])
+    ask = ["psql", "-XAtq", f"--dbname={connection('replication=true')}"]
+    with contextlib.suppress(BackupError):  # it may not be there
+        call([*ask, "-c", f"DROP_REPLICATION_SLOT {SLOT}"])
+    for path in WAL.glob("*.partial"):
+        path.unlink()
+    slot()
+    subprocess.run(["systemctl", "start", UNIT], check=True)
+    subprocess.run(["systemctl", "start", "jinku-backup@full.service"], check=True)
 
 
 def receive():
