@@ -161,8 +161,9 @@ def test_sessions_are_recorded_at_the_log_tier(people, observe, topology, subjec
     for one in people_on(topology, subject.node):
         assert tried(people, observe, one.name, subject.node).code == 0
         found = log.run(
-            "for i in $(seq 10); do grep -rlaF mark-%s " + RECORDINGS + "/*/%s/ && exit 0; sleep 1; done; exit 1",
+            "for i in $(seq 10); do grep -rlaF mark-%s " + RECORDINGS + "/%s*/%s/ && exit 0; sleep 1; done; exit 1",
             MARK,
+            subject.node,
             one.name,
         )
         hosts = {path.split("/")[5].split(".")[0] for path in found.stdout.split()}
