@@ -171,7 +171,7 @@ def test_no_file_of_the_repositories_is_in_clear(host, fleet, topology):
     mark = f"{CANARY}-{secrets.token_hex(4)}"
     on_the_database(fleet, topology, f"select pg_logical_emit_message(false, 'jinku', '{mark}', true)")
     segment = on_the_database(fleet, topology, "select pg_walfile_name(pg_switch_wal())")
-    wait = f"for i in $(seq 60); do ls {REPOSITORY}/archive/main/*/*/{segment}-* && exit 0; sleep 0.5; done; exit 1"
+    wait = f"for i in $(seq 60); do ls {REPOSITORY}/archive/main/*/*/{segment}-*.zst && exit 0; sleep 0.5; done; exit 1"
     found = host.run(wait, timeout=40)
     assert found.rc == 0, "the segment did not reach the repository"
     kept = found.stdout.split()[0]
@@ -180,14 +180,16 @@ def test_no_file_of_the_repositories_is_in_clear(host, fleet, topology):
         "with the key a compressed segment must come out, else nothing is proven"
     )
     assert host.run(f"grep -rlF -e {mark} -e crm_owner {REPOSITORY} {VOLUME}/restic").stdout == ""
-    # in a bundle many files follow each other, without the cipher's magic; in clear their heads would show
+    # in a bundle, and in a file kept by blocks, many parts follow each other without the cipher's magic; in clear their heads would show
     search = (
-        f"find {REPOSITORY} -type f ! -size 0 ! -path '*/bundle/*' -exec sh -c"
+        f"find {REPOSITORY} -type f ! -size 0 ! -path '*/bundle/*' ! -name '*.pgbi' -exec sh -c"
         ' \'for f; do head -c 8 "$f" | grep -q ^Salted__ || echo "$f"; done\' sh {} +;'
-        f" find {REPOSITORY} -type f -path '*/bundle/*' -exec sh -c"
+        f" find {REPOSITORY} -type f \\( -path '*/bundle/*' -o -name '*.pgbi' \\) -exec sh -c"
         ' \'for f; do n=$(head -c 16777216 "$f" | LC_ALL=C grep -aoP "\\x28\\xb5\\x2f\\xfd" | wc -l);'
         ' [ $n -lt 3 ] || echo "$f"; done\' sh {} +;'
-        f" find {VOLUME}/restic -type f ! -path '*/keys/*' ! -path '*/locks/*' -exec grep -lI -m1 . {{}} +; true"
+        # enciphered bytes are not all printable; a NUL alone would be missing from every fifth of the smallest files by chance
+        f" find {VOLUME}/restic -type f ! -path '*/keys/*' ! -path '*/locks/*' -exec sh -c"
+        ' \'for f; do LC_ALL=C grep -qaP "[^\\x09-\\x0d\\x20-\\x7e]" "$f" || echo "$f"; done\' sh {} +; true'
     )
     clear = host.check_output(search)
     assert clear == "", f"in clear: {clear[:300]}"
@@ -204,7 +206,7 @@ def test_schedule_and_retention_are_what_was_decided(host, topology):
     wanted = topology.env.backup
     for kind, days in (("full", wanted.full_day), ("attachments", "*"), ("vault", "*"), ("incremental", "")):
         timer = host.check_output(f"systemctl show -P ActiveState -P TimersCalendar jinku-backup-{kind}.timer")
-        assert timer.startswith("active"), f"{kind}: the timer does not run"
+        assert "active" in timer.splitlines(), f"{kind}: the timer does not run"
         later = 0 if kind in ("full", "incremental") else 1
         assert f" {(wanted.hour + later) % 24:02d}:00:00" in timer, f"{kind}: {timer}"
         if kind == "full":
@@ -282,8 +284,8 @@ SABOTAGE = (
     Sabotage(
         "a file in clear lies in the repository, and everybody reads the key",
         on="backup",
-        breaks=f"echo crm_owner > {VOLUME}/repository/archive/main/clear && chmod 0644 /etc/jinku/backup/keys/restic",
-        mends=f"rm {VOLUME}/repository/archive/main/clear && chmod 0600 /etc/jinku/backup/keys/restic",
+        breaks=f"echo an innocent line > {VOLUME}/restic/data/clear && chmod 0644 /etc/jinku/backup/keys/restic",
+        mends=f"rm {VOLUME}/restic/data/clear && chmod 0600 /etc/jinku/backup/keys/restic",
         kills=(
             "test_repositories_are_encrypted_with_a_key_that_only_the_keeper_reads",
             "test_no_file_of_the_repositories_is_in_clear",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jinku.model.alarms import RECEIVER, RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT
+from jinku.lab_receiver import RECEIVER, RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT
 from jinku.places import CHECKOUT
 
 MONITOR = CHECKOUT / "roles/monitor/files/etc/prometheus"

@@ -83,7 +83,7 @@ def test_too_few_inotify_instances_are_told(lab, monkeypatch, capsys):
     assert up(lab) == ExitCode.PREREQUISITE
     told = capsys.readouterr().err
     assert "inotify instances: " in told
-    assert "9000000 are needed; `sysctl fs.inotify.max_user_instances=" in told
+    assert "10000000 are needed; `sysctl fs.inotify.max_user_instances=" in told
 
 
 def test_doctor_prints_a_document_and_ends_with_what_it_found(lab, monkeypatch, capsys):

@@ -128,7 +128,7 @@ def test_an_up_that_was_killed_is_finished_by_the_next_and_destroy_leaves_nothin
     process = start(folder)
     process.communicate()
     assert process.returncode == 0
-    assert {host.name for host in hosts.all_of(NAME)} == {"edge1", "crm1", "db1", "sec1", "ops1", "aud1"}
+    assert {host.name for host in hosts.all_of(NAME)} == {"edge1", "crm1", "db1", "sec1", "ops1", "aud1", "room1"}
     (again,) = provision.run("up", places, folder, ["a"], engine.ensure(print), lambda _step: None)
     assert (again.error, again.changed) == ("", 0)
 

@@ -152,7 +152,7 @@ def test_an_expired_certificate_is_named(topology):
     over = status.parse(topology, node, output.format("Jan  4 02:00:00 2026"))
     assert not over.healthy
     assert over.state == "certificate expired: vault on 2026-01-04T02:00:00+00:00"
-    assert json.loads(status.document("lab", [over]))["nodes"][0]["certificates"]
+    assert json.loads(status.document("lab", [over], []))["nodes"][0]["certificates"]
 
 
 def test_two_primaries_are_not_healthy_though_each_of_them_is(topology):
@@ -160,5 +160,5 @@ def test_two_primaries_are_not_healthy_though_each_of_them_is(topology):
     both = [status.parse(topology, node, up(topology, node) + PRIMARY) for node in nodes]
     assert status.primaries(both) == ["db1", "db2"]
     assert [node.healthy for node in both] == [True, True]
-    assert json.loads(status.document("lab", both))["healthy"] is False
-    assert json.loads(status.document("lab", both[:1]))["healthy"] is True
+    assert json.loads(status.document("lab", both, []))["healthy"] is False
+    assert json.loads(status.document("lab", both[:1], []))["healthy"] is True

@@ -84,7 +84,7 @@ def test_every_input_is_one_that_the_provider_takes(declared):
 def test_hosts_stand_on_the_image_of_their_tiers(declared):
     seen, _, _ = declared()
     assert seen["jinku:lab:Host", "db1"]["image"] == "/cache/images/base-postgres"
-    assert seen["jinku:lab:Host", "aud2"]["image"] == "/cache/images/base"
+    assert seen["jinku:lab:Host", "aud2"]["image"] == "/cache/images/base-backup-witness"
     assert seen["jinku:lab:Image", "base-postgres"]["base"] == "/cache/images/base"
     assert "postgresql-17" in seen["jinku:lab:Image", "base-postgres"]["packages"]
     assert seen["jinku:lab:Image", "base"]["parts"][0].endswith("openbao.deb")

@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from jinku.lab_receiver import RECEIVER, RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT
 from jinku.model.alarm_sections import AlertMail, Alerts, AlertWebhook, Point, RoomDevice
 from jinku.model.environment import Environment
-
-#: Name in the certificate of the lab's receiver, and its two ports on the controller's address.
-RECEIVER = "receiver.jinku.internal"
-RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT = 2587, 2443
 
 #: Net-SNMP's playpen, where anybody may number what he likes; and the card of a UPS (RFC 1628).
 _SENSORS, _UPS = "1.3.6.1.4.1.8072.9999.9999.77", "1.3.6.1.2.1.33.1"

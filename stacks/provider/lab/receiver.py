@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from jinku.model.alarms import RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT
+from jinku.lab_receiver import RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT
 
 from . import names
 from .process import LabError

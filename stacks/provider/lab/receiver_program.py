@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from jinku.model.alarms import RECEIVER, RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT
+from jinku.lab_receiver import RECEIVER, RECEIVER_MAIL_PORT, RECEIVER_WEBHOOK_PORT
 
 _LARGEST = 4 * 1024 * 1024  # bytes of a post
 _LOCK = threading.Lock()
