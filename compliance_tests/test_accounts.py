@@ -81,7 +81,7 @@ def test_default_passwords_open_nothing(host, fleet, places, subject):
     assert "Permission denied" in said, f"not refused at authentication: {said.splitlines()[-1:]}"
 
 
-@pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
+@pytest.mark.control("dengbao:8.1.4.2.c", "dengbao:8.1.4.2.a", "dengbao:8.1.8.4.c", "iso27001:A.5.18")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_only_declared_people_have_accounts(host, topology, subject):
@@ -101,7 +101,7 @@ def test_only_declared_people_have_accounts(host, topology, subject):
     assert keys <= declared, f"keys of nobody declared: {sorted(keys - declared)}"
 
 
-@pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
+@pytest.mark.control("dengbao:8.1.4.2.c", "dengbao:8.1.4.2.a", "dengbao:8.1.8.4.c", "iso27001:A.5.18")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 @pytest.mark.ahead
@@ -123,7 +123,9 @@ def test_nobody_else_gets_a_shell(host, topology, subject):
     assert extra == locked, f"open to others: {', '.join(sorted(extra - locked))}"
 
 
-@pytest.mark.control("dengbao:8.1.4.2.d", "iso27001:A.5.3")
+@pytest.mark.control(
+    "dengbao:8.1.4.2.d", "dengbao:8.1.4.2.a", "dengbao:8.1.5.1.b", "dengbao:8.1.5.2.b", "iso27001:A.5.3"
+)
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_duties_are_separate(host, topology, subject):
@@ -148,7 +150,7 @@ def test_duties_are_separate(host, topology, subject):
         assert duty == "system" or "ALL" not in commands, f"{name} ({duty}) may run any command"
 
 
-@pytest.mark.control("dengbao:8.1.4.2.d", "iso27001:A.5.3")
+@pytest.mark.control("dengbao:8.1.4.2.d", "dengbao:8.1.4.3.d", "dengbao:8.1.4.2.a", "iso27001:A.5.3")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 @pytest.mark.ahead

@@ -74,7 +74,14 @@ def test_a_forbidden_deed_is_found_at_the_log_tier(host, subject, topology, flee
     )
 
 
-@pytest.mark.control("dengbao:8.1.4.3.b", "dengbao:8.1.5.4.d", "dengbao:8.1.4.3.c", "iso27001:A.8.15")
+@pytest.mark.control(
+    "dengbao:8.1.4.3.b",
+    "dengbao:8.1.5.4.d",
+    "dengbao:8.1.4.3.c",
+    "dengbao:8.1.3.5.c",
+    "dengbao:8.1.4.3.d",
+    "iso27001:A.8.15",
+)
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_records_leave_the_host_as_they_are_made(host, topology):
@@ -95,7 +102,7 @@ def test_records_leave_the_host_as_they_are_made(host, topology):
         assert field in record, f"records lack {field}"
 
 
-@pytest.mark.control("dengbao:8.1.4.3.c", "iso27001:A.5.33")
+@pytest.mark.control("dengbao:8.1.4.3.c", "dengbao:8.1.3.5.c", "iso27001:A.5.33")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 @pytest.mark.ahead

@@ -29,7 +29,7 @@ def declared_keys(topology, places):
     return found
 
 
-@pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
+@pytest.mark.control("dengbao:8.1.4.2.c", "dengbao:8.1.8.4.c", "iso27001:A.5.18")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subject):
@@ -71,7 +71,7 @@ def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subj
     assert not odd, f"sshd runs with options of its own: {odd[0]}"
 
 
-@pytest.mark.control("dengbao:8.1.4.2.d", "dengbao:8.1.4.2.b", "iso27001:A.5.3", "iso27001:A.8.2")
+@pytest.mark.control("dengbao:8.1.4.2.d", "dengbao:8.1.4.2.b", "dengbao:8.1.5.1.b", "iso27001:A.5.3", "iso27001:A.8.2")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_nobody_else_becomes_root(host, topology):

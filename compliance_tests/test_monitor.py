@@ -32,7 +32,7 @@ def monitor(fleet, topology, subject):
     return Monitor(fleet, topology, subject)
 
 
-@pytest.mark.control("dengbao:8.1.5.4.c", "iso27001:A.8.16")
+@pytest.mark.control("dengbao:8.1.5.4.c", "dengbao:8.1.4.4.f", "iso27001:A.8.16")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, topology):

@@ -30,7 +30,14 @@ def said_as(people, observe, name, node):
     return said
 
 
-@pytest.mark.control("dengbao:8.1.5.1.a", "dengbao:8.1.5.2.a", "dengbao:8.1.5.3.a", "iso27001:A.8.2", "iso27001:A.8.5")
+@pytest.mark.control(
+    "dengbao:8.1.5.1.a",
+    "dengbao:8.1.5.2.a",
+    "dengbao:8.1.5.3.a",
+    "dengbao:8.1.10.6.e",
+    "iso27001:A.8.2",
+    "iso27001:A.8.5",
+)
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_each_duty_has_one_recorded_way_in(host, topology, subject):
@@ -70,7 +77,7 @@ def test_each_duty_has_one_recorded_way_in(host, topology, subject):
     assert others == ["/etc/sudoers.d/jinku"], f"recording is set elsewhere, too: {', '.join(others)}"
 
 
-@pytest.mark.control("dengbao:8.1.5.1.a", "iso27001:A.8.2")
+@pytest.mark.control("dengbao:8.1.5.1.a", "dengbao:8.1.5.1.b", "iso27001:A.8.2")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 def test_system_administrators_run_hosts_but_not_the_log_tier(people, observe, topology, subject):
@@ -88,7 +95,9 @@ def test_system_administrators_run_hosts_but_not_the_log_tier(people, observe, t
         assert said["root"] == "0", f"{name} cannot run the host"
 
 
-@pytest.mark.control("dengbao:8.1.5.2.a", "iso27001:A.8.2")
+@pytest.mark.control(
+    "dengbao:8.1.5.2.a", "dengbao:8.1.5.1.b", "dengbao:8.1.5.2.b", "dengbao:8.1.4.3.d", "iso27001:A.8.2"
+)
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 def test_audit_administrators_read_and_change_nothing(people, observe, topology, subject):
@@ -103,7 +112,7 @@ def test_audit_administrators_read_and_change_nothing(people, observe, topology,
         assert not said["writes"], f"{name} may write {said['writes']}"
 
 
-@pytest.mark.control("dengbao:8.1.5.3.a", "iso27001:A.8.2")
+@pytest.mark.control("dengbao:8.1.5.3.a", "dengbao:8.1.5.1.b", "dengbao:8.1.4.3.d", "iso27001:A.8.2")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 def test_security_administrators_lift_locks_and_neither_run_hosts_nor_read_logs(people, observe, topology, subject):
@@ -119,7 +128,7 @@ def test_security_administrators_lift_locks_and_neither_run_hosts_nor_read_logs(
         assert not said["writes"], f"{name} may write {said['writes']}"
 
 
-@pytest.mark.control("dengbao:8.1.4.2.c", "dengbao:8.1.5.1.a", "iso27001:A.5.18")
+@pytest.mark.control("dengbao:8.1.4.2.c", "dengbao:8.1.5.1.a", "dengbao:8.1.8.4.c", "iso27001:A.5.18")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 def test_a_key_alone_opens_no_session(people, observe, topology, subject):
@@ -148,7 +157,12 @@ def test_a_key_alone_opens_no_session(people, observe, topology, subject):
 
 
 @pytest.mark.control(
-    "dengbao:8.1.4.3.a", "dengbao:8.1.5.1.a", "dengbao:8.1.5.2.a", "dengbao:8.1.5.3.a", "iso27001:A.8.15"
+    "dengbao:8.1.4.3.a",
+    "dengbao:8.1.5.1.a",
+    "dengbao:8.1.5.2.a",
+    "dengbao:8.1.5.3.a",
+    "dengbao:8.1.10.6.e",
+    "iso27001:A.8.15",
 )
 @pytest.mark.objects("host")
 @pytest.mark.behaviour

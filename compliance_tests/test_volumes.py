@@ -11,7 +11,7 @@ from jinku.evidence.fleet import CONTROLLER
 from jinku.evidence.sabotage import Sabotage
 
 VIEWS = "/run/jinku/volumes"
-VOLUMES = ("database", "application", "vault", "log")
+VOLUMES = ("database", "application", "vault", "log", "monitor")
 
 
 def volumes_of(topology, subject):

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from jinku.evidence.objects import CLASSES
 from jinku.places import CHECKOUT
 
 CONTROLS = CHECKOUT / "compliance_tests" / "controls"
@@ -74,6 +75,16 @@ def _classes(testability: dict[str, Any] | str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(OBJECT_CLASS[word] for word in (primary, *(["crm"] if "crm" in also else []))))
 
 
+def _stated(objects: dict[str, Any] | None) -> tuple[str, ...]:
+    """Object classes that an entry states itself, with the reason ``why``; () where its way of proof tells them well enough."""
+    if objects is None:
+        return ()
+    unknown = set(objects["classes"]) - set(CLASSES)
+    if unknown or not objects["why"]:
+        raise KeyError(f"objects: classes of {', '.join(CLASSES)}, and why")
+    return tuple(objects["classes"])
+
+
 def _dengbao(entry: dict[str, Any]) -> Control:
     point, risk = entry["control_point"], entry.get("high_risk_2025")
     return Control(
@@ -83,7 +94,7 @@ def _dengbao(entry: dict[str, Any]) -> Control:
         demand=Words(**entry["paraphrase"]),
         family=Words(en=entry["family"]["en"], zh=entry["family"]["zh"]),
         point=point["id"],
-        classes=_classes(entry["testability"]),
+        classes=_stated(entry.get("objects")) or _classes(entry["testability"]),
         levels=frozenset({3} if entry["level2"].get("level3_only") else {2, 3}),
         partial_possible=entry["unit"]["partial_verdict_possible"],
         unit=entry["unit"]["id"],
