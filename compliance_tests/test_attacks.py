@@ -11,8 +11,8 @@ import time
 import pytest
 from crm_client import Door
 from raw_http import said
-from test_application import TOKEN, of_the_crm, setting
-from test_edge import IN_A_FIELD, ORDINARY
+from test_application import IDLE_SECONDS, TOKEN, of_the_crm, setting
+from test_edge import IN_A_FIELD, ORDINARY, edge_settings
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import EDGE_HTTPS
@@ -259,6 +259,32 @@ def test_no_call_carries_a_password_past_the_login(door, subject, observe):
         assert answer.status == 403, f"{kind.split()[0]} is passed on: HTTP {answer.status}"
 
 
+@pytest.mark.control("dengbao:8.1.4.1.b", "iso27001:A.8.5")
+@pytest.mark.objects("edge")
+@pytest.mark.setting
+def test_the_edge_has_the_rules_that_keep_logins_countable(host):
+    """In force at the edge: who sends a password with a call is refused, logins are told apart for the CRM's limit, connections that say nothing end.
+
+    zh: 边界生效的规则：拒绝随调用附带口令，登录请求单独标识以便限制，空闲连接超时断开。
+    """
+    settings = edge_settings(host)
+    text = "\n".join(settings)
+    for number, what in (("1009", "a password beside the login is passed on"), ("1011", "logins are not told apart")):
+        assert f'"id:{number},' in text, what
+    removed = [
+        line
+        for line in settings
+        if line.startswith(("SecRuleRemove", "SecRuleUpdate")) and {"1009", "1011"} & set(line.split())
+    ]
+    assert not removed, f"switched off: {removed}"
+    assert any(line.startswith("RequestReadTimeout ") and "header=" in line for line in settings), (
+        "whoever says nothing is waited for"
+    )
+    idle = [int(line.split()[1]) for line in settings if line.startswith("KeepAliveTimeout ")]
+    assert idle, "idle connections have no limit"
+    assert max(idle) <= IDLE_SECONDS, f"idle connections stay {idle} s"
+
+
 SABOTAGE = (
     Sabotage(
         "broken requests are mended instead of refused",
@@ -278,6 +304,7 @@ SABOTAGE = (
             "test_programs_are_not_taken_as_files",
             "test_attacks_within_a_long_request_are_refused",
             "test_no_call_carries_a_password_past_the_login",
+            "test_the_edge_has_the_rules_that_keep_logins_countable",
         ),
     ),
     Sabotage(

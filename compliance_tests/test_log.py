@@ -102,6 +102,23 @@ def test_only_known_hosts_may_send_and_only_as_themselves(host, fleet, topology,
         assert said.startswith("refused"), f"taken with certificate: {certificate}"
 
 
+@pytest.mark.control("dengbao:8.1.4.3.a", "iso27001:A.8.15")
+@pytest.mark.objects("log")
+@pytest.mark.setting
+def test_the_receiver_expects_every_host_and_nobody_else(host, topology):
+    """The receiver runs, and the names that it takes lines from are the environment's hosts: each of them, and no other.
+
+    zh: 日志接收程序在运行，其接受的主机名称与本环境全部主机一致。
+    """
+    port = SERVICES["log"].port
+    assert "rsyslogd" in host.check_output(f"ss -Hltnp sport = :{port}"), "nothing receives"
+    inputs = host.check_output("cat /etc/rsyslog.conf /etc/rsyslog.d/*.conf").split('input(type="imrelp"')[1:]
+    assert len(inputs) == 1, f"{len(inputs)} ways in"
+    taken = set(re.findall(r'"([^"]+)"', inputs[0].partition("tls.permittedPeer=[")[2].partition("]")[0]))
+    assert 'tls.authMode="name"' in inputs[0], "senders are not known by name"
+    assert taken == {node.fqdn for node in topology.nodes}, f"lines are taken from {sorted(taken)}"
+
+
 @pytest.mark.control("dengbao:8.1.4.3.c", "iso27001:A.8.15")
 @pytest.mark.objects("log")
 @pytest.mark.behaviour
@@ -150,7 +167,10 @@ SABOTAGE = (
         " s/set $.node = .*/set $.node = $hostname;/; s/ tls.caCert=[^ ]*//' /etc/rsyslog.d/80-jinku-receiver.conf"
         " && systemctl restart rsyslog",
         mends="mv /etc/rsyslog.d/80-jinku-receiver.conf.sabotage /etc/rsyslog.d/80-jinku-receiver.conf && systemctl restart rsyslog",
-        kills=("test_only_known_hosts_may_send_and_only_as_themselves",),
+        kills=(
+            "test_only_known_hosts_may_send_and_only_as_themselves",
+            "test_the_receiver_expects_every_host_and_nobody_else",
+        ),
     ),
     Sabotage(
         "everybody reads the lines",

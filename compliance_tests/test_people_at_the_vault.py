@@ -12,7 +12,7 @@ from test_vault import _doors, vault  # noqa: F401 - fixtures
 from jinku.evidence.sabotage import Sabotage
 from jinku.people_access import code_of, entered
 from jinku.places import CHECKOUT
-from jinku.vault import Fleet, through_the_bastion
+from jinku.vault import Fleet, VaultError, through_the_bastion
 from jinku.vault.people import USER_CA
 
 # The clause sets no time; a certificate that outlives a working day would be a standing key again.
@@ -30,6 +30,21 @@ with through_the_bastion(fleet) as door, manager(fleet, door) as client:
             entry = client.read(f"auth/people/certs/{{one.name}}")["data"]
             wanted = [f"person-{{one.name}}", *%s]
             client.write_data(f"auth/people/certs/{{one.name}}", data={{**entry, "token_policies": wanted}})
+END"""
+
+
+LEAVER_AT_THE_VAULT = f"""cd {CHECKOUT} && {sys.executable} - <<'END'
+import os
+from jinku.model import Topology, load_environment
+from jinku.model.people import fingerprint
+from jinku.places import Places
+from jinku.vault import Fleet, manager, through_the_bastion
+LEAVER, places = "somebody-who-left", Places(load_environment(os.environ.get("JINKU_ENV", "lab")).name)
+fleet = Fleet.of(Topology.of(load_environment(os.environ.get("JINKU_ENV", "lab"))), places)
+own, path = fingerprint(places.automation_key.with_suffix(".pub").read_text()), f"auth/people/certs/{{LEAVER}}"
+with through_the_bastion(fleet) as door, manager(fleet, door) as client:
+    entry = client.read(f"auth/people/certs/{{fleet.people[0].name}}")["data"]
+    client.%s
 END"""
 
 
@@ -124,6 +139,38 @@ def test_the_vault_knows_the_people_who_are_here_and_their_duties(vault, observe
         assert role["allowed_users"].startswith(f"{name}.{duty}."), told
 
 
+LEAVER = "somebody-who-left"
+# The vault's own words; a refusal for want of a second technique would say something else.
+REFUSED_BY_CERTIFICATE = ("invalid certificate", "no chain matching all constraints")
+
+
+@pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
+@pytest.mark.objects("vault")
+@pytest.mark.behaviour
+def test_a_leaver_and_a_borrowed_name_are_refused(people, observe, topology, places, subject):  # noqa: F811 - a fixture
+    """With certificates of the operators' own authority: a person gets in; a leaver does not, nor a person's name with another key.
+
+    zh: 同样持有运维机构签发的证书：在职人员可登录密钥库；离职者名称、或以他人密钥冒用在职人员名称均在证书环节被拒。
+    """
+    fleet = Fleet.of(topology, places)
+    present = next(one.name for one in topology.env.operators if one.state == "present")
+    # The kit's certificate was signed for a login of this session of tests, with the own key.
+    kit = people.kit(present)
+    observe(subject.node, f"OpenBao: login of {present} with the own key, signing", kit.certificate.read_text())
+    with through_the_bastion(fleet, kit.config) as door:
+        for name, whose in ((LEAVER, "a key of nobody's"), (present, "a key of somebody else's")):
+            began = time.time()
+            try:
+                with entered(fleet, door, name, places.automation_key, "000000"):
+                    said = "in"
+            except VaultError as error:
+                said = str(error)
+            observe(subject.node, f"OpenBao: login of {name} with {whose}", said, 1, began=began)
+            assert any(words in said for words in REFUSED_BY_CERTIFICATE), (
+                f"{name} with {whose}: not refused for the certificate: {said}"
+            )
+
+
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
 @pytest.mark.objects("host")
 @pytest.mark.setting
@@ -165,6 +212,18 @@ def test_the_key_without_the_code_gets_no_certificate(people, observe, topology,
 
 
 SABOTAGE = (
+    Sabotage(
+        "a leaver is still known at the vault",
+        on="vault",
+        where="controller",
+        breaks=LEAVER_AT_THE_VAULT
+        % "write_data(path, data={**entry, 'allowed_common_names': [LEAVER], 'allowed_organizational_units': [own]})",
+        mends=LEAVER_AT_THE_VAULT % "delete(path)",
+        kills=(
+            "test_a_leaver_and_a_borrowed_name_are_refused",
+            "test_the_vault_knows_the_people_who_are_here_and_their_duties",
+        ),
+    ),
     Sabotage(
         "the system administrators are managers at the vault",
         on="vault",

@@ -98,7 +98,7 @@ def test_nothing_else_runs_or_can_be_run(host):
     assert not strange, f"of no package: {', '.join(strange)}"
 
 
-@pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
+@pytest.mark.control("dengbao:8.1.4.7.b", "dengbao:8.1.4.4.f", "iso27001:A.8.9")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_programs_and_settings_have_a_fingerprint(host):
@@ -114,7 +114,7 @@ def test_programs_and_settings_have_a_fingerprint(host):
     assert host.check_output("systemctl is-active jinku-integrity.timer") == "active", "nothing compares"
 
 
-@pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
+@pytest.mark.control("dengbao:8.1.4.7.b", "dengbao:8.1.4.4.f", "iso27001:A.8.9")
 @pytest.mark.objects("host")
 @pytest.mark.behaviour
 @pytest.mark.ahead
@@ -127,6 +127,61 @@ def test_nothing_has_changed_since(host):
     assert result.rc < 14, f"the comparison itself failed: {result.stderr}"
     changed = [line for line in result.stdout.splitlines() if line[:1] in "fdlbcs" and ": /" in line]
     assert result.rc == 0, f"changed: {'; '.join(changed[:4])}"
+
+
+#: Lists of packages that are older know nothing of the week's holes.
+FRESH_DAYS = 7
+LISTS = "/var/lib/apt/lists"
+# Of each installed package that the security archive has in another version: name, installed, offered.
+BEHIND = (
+    "dpkg-query -W -f '${db:Status-Abbrev}${Package}:${Architecture} ${Version}\\n' | sed -n 's/^ii  *//p' | awk 'NR == FNR { have[$1] = $2; next }"
+    ' $1 == "Package:" { name = $2 } $1 == "Architecture:" { arch = $2 } $1 == "Version:" { offered = $2 }'
+    ' $1 == "" && name { seen++; key = name ":" arch; if (key in have && have[key] != offered) print key, have[key], offered; name = "" }'
+    f' END {{ print "seen", seen }}\' - {LISTS}/*security*_Packages'
+)
+
+
+@pytest.mark.control("dengbao:8.1.4.4.e", "dengbao:8.1.10.5.a", "iso27001:A.8.8")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_holes_are_looked_for_and_mended_daily(host):
+    """Apt asks the security archive daily, installs what it brings by itself, takes nothing unsigned, and its lists are of this week.
+
+    zh: 每日查询安全更新并自动安装，拒绝未签名软件，软件列表不超过七天。
+    """
+    settings = host.check_output("apt-config dump")
+    for line in (
+        'APT::Periodic::Update-Package-Lists "1";',
+        'APT::Periodic::Unattended-Upgrade "1";',
+        'APT::Get::AllowUnauthenticated "false";',
+    ):
+        assert line in settings, f"not in force: {line}"
+    assert 'Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=${distro_codename}-security' in settings, (
+        "security updates are not installed by themselves"
+    )
+    timers = host.run("systemctl is-active apt-daily.timer apt-daily-upgrade.timer").stdout.split()
+    assert timers == ["active", "active"], f"nothing asks or installs: {timers}"
+    assert host.check_output("dpkg-query -W -f '${db:Status-Abbrev}' unattended-upgrades").strip() == "ii"
+    fresh = host.check_output(f"find {LISTS} -name '*security*_InRelease' -mtime -{FRESH_DAYS}")
+    assert fresh, f"the security archive was not looked at for {FRESH_DAYS} days"
+
+
+@pytest.mark.control("dengbao:8.1.4.4.e", "dengbao:8.1.10.5.a", "iso27001:A.8.8")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+@pytest.mark.ahead
+def test_no_security_update_is_outstanding(host):
+    """Each installed package is compared with the security archive's list: none is older than what the archive offers.
+
+    zh: 逐一比对已安装软件与安全更新源：无任何未安装的安全更新。
+    """
+    *differ, seen = host.check_output(BEHIND).splitlines()
+    assert int(seen.split()[1]) > 0, "the list of the security archive is empty, so this proves nothing"
+    pairs = " ".join(word for line in differ for word in line.split())
+    older = host.check_output(
+        f"set -- {pairs}; while [ $# -gt 0 ]; do dpkg --compare-versions $2 lt $3 && echo $1 $2 $3; shift 3; done; true"
+    )
+    assert not older, f"outstanding: {'; '.join(older.splitlines()[:4])}"
 
 
 SABOTAGE = (
@@ -148,5 +203,15 @@ SABOTAGE = (
             "test_nothing_has_changed_since",
             "test_programs_and_settings_have_a_fingerprint",
         ),
+    ),
+    Sabotage(
+        "a package of last year is installed, and nothing installs updates",
+        on="host",
+        breaks="systemctl stop apt-daily-upgrade.timer && cp -a /var/lib/dpkg/status /run/sabotage.status"
+        f" && one=$(sed -n 's/^Package: //p' {LISTS}/*security*_Packages | sort -u | while read -r name; do"
+        ' grep -qx "Package: $name" /var/lib/dpkg/status && echo $name && break; done)'
+        ' && sed -i "/^Package: $one\\$/,/^\\$/ s/^Version: .*/Version: 0.1/" /var/lib/dpkg/status',
+        mends="cp -a /run/sabotage.status /var/lib/dpkg/status && rm /run/sabotage.status; systemctl start apt-daily-upgrade.timer",
+        kills=("test_holes_are_looked_for_and_mended_daily", "test_no_security_update_is_outstanding"),
     ),
 )

@@ -39,6 +39,8 @@ SABOTAGE = (
             "test_rules_know_the_state_of_a_session",
             "test_a_stranger_gets_in_nowhere",
             "test_a_segment_of_no_session_is_dropped",
+            "test_management_comes_from_its_own_zone_only",
+            "test_management_from_anywhere_else_is_refused",
         ),
     ),
     Sabotage(
