@@ -147,7 +147,7 @@ REFUSED_BY_CERTIFICATE = ("invalid certificate", "no chain matching all constrai
 @pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
 @pytest.mark.objects("vault")
 @pytest.mark.behaviour
-def test_a_leaver_and_a_borrowed_name_are_refused(people, observe, topology, places, subject):  # noqa: F811 - a fixture
+def test_a_leaver_and_a_borrowed_name_are_refused(people, observe, topology, places, subject):
     """With certificates of the operators' own authority: a person gets in; a leaver does not, nor a person's name with another key.
 
     zh: 同样持有运维机构签发的证书：在职人员可登录密钥库；离职者名称、或以他人密钥冒用在职人员名称均在证书环节被拒。

@@ -20,7 +20,14 @@ from stacks.provider.lab import cgroups, hosts, images
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes hosts")]
 
 NAME = "jinku-test-controller"
-PACKAGES = ("systemd-container", "e2fsprogs", "openssh-client", "python3-typing-extensions")
+PACKAGES = (
+    "systemd-container",
+    "e2fsprogs",
+    "openssh-client",
+    "python3-typing-extensions",
+    "python3-aiosmtpd",
+    "python3-cryptography",
+)
 CONTROLLER = """
 for root in $HIERARCHIES; do mkdir -p $root/$NAME/guest; echo $$ > $root/$NAME/guest/cgroup.procs; done
 mount -t overlay overlay -o lowerdir=$LOWER,upperdir=$FOLDER/upper,workdir=$FOLDER/work $FOLDER/merged
