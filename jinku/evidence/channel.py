@@ -32,6 +32,8 @@ CONNECT_SECONDS = 5
 # From there to the far end's first word; a machine that opens ten channels at once while it does other work took 15.
 OPEN_SECONDS = 60
 COMMAND_SECONDS = 20.0
+# Of a question that is asked ahead: how long its test will allow is not known yet, and others run beside it.
+AHEAD_SECONDS = 90.0
 # How much longer than its own time a command is waited for.
 GIVE_UP_SECONDS = 15.0
 # What is kept of one output in the evidence; a longer one is cut, and the observation says so.
@@ -235,7 +237,7 @@ class Channel:
         def ask() -> None:
             try:
                 for command, given in questions:
-                    self.start(command, given=given)
+                    self.start(command, AHEAD_SECONDS, given)
             except Unreachable:
                 return
 
