@@ -91,7 +91,7 @@ def test_the_newest_copy_comes_back(host, fleet, topology):
         restored = host.run(f"{PROGRAM} restore", timeout=300)
         assert restored.rc == 0, restored.stderr.strip()
         told = json.loads(restored.stdout)
-        ask = "psql -XAtq -h /run/jinku-backup -U postgres"
+        ask = "psql -XAtq -h /run/jinku-backup-scratch -U postgres"
         assert host.check_output(f"{ask} -d postgres -c '{identity}'") == alive
         tables = "select count(*) from pg_class where relkind = 'r'"
         assert int(host.check_output(f'{ask} -d crm -c "{tables}"')) > 100, "the CRM's tables did not come back"

@@ -9,6 +9,8 @@ from pathlib import Path
 ETC = Path(os.environ.get("JINKU_BACKUP_ETC", "/etc/jinku/backup"))
 VOLUME = Path(os.environ.get("JINKU_BACKUP_VOLUME", "/var/lib/jinku-backup"))
 RUN = Path(os.environ.get("JINKU_BACKUP_RUN", "/run/jinku-backup"))
+#: Where a restored copy listens: apart from RUN, for it may write here.
+SOCKET = Path("/run/jinku-backup-scratch")
 TLS = Path("/etc/jinku/tls")
 WAL = VOLUME / "wal"
 RESTIC = VOLUME / "restic"

@@ -13,10 +13,10 @@ import time
 from datetime import UTC, datetime
 
 from jinku_backup import copies
-from jinku_backup.places import RUN, SCRATCH, BackupError, account, call, noted, pgbackrest, restic
+from jinku_backup.places import RUN, SCRATCH, SOCKET, BackupError, account, call, noted, pgbackrest, restic
 
 UNIT = "jinku-backup-scratch.service"
-PSQL = ["psql", "-XAtq", f"--host={RUN}", "--username=postgres", "--no-password"]
+PSQL = ["psql", "-XAtq", f"--host={SOCKET}", "--username=postgres", "--no-password"]
 
 
 def moment(text):
@@ -163,7 +163,10 @@ def _database(when):
     ]  # fmt: skip
     fetch = "--recovery-option=restore_command=/usr/local/sbin/jinku-backup wal %f %p"
     place = SCRATCH / "database"
-    call(pgbackrest("restore", f"--pg1-path={place}", "--archive-mode=off", fetch, *target))
+    # A tablespace would else go to the place that the database's host names, anywhere on this one.
+    spaces = f"--tablespace-map-all={SCRATCH}/tablespaces"
+    call(pgbackrest("restore", f"--pg1-path={place}", "--archive-mode=off", spaces, fetch, *target))
+    label = _label(place)  # before it runs: what lies there afterwards is what the copy wants to be seen
     if subprocess.run(["systemctl", "start", UNIT], capture_output=True, check=False).returncode or not _recovered():
         raise BackupError(f"the restored database: {_last_words()}")
     ask = "SELECT json_object_agg(datname, pg_database_size(oid)) FROM pg_database WHERE datallowconn"
@@ -171,10 +174,10 @@ def _database(when):
         [*PSQL, "--dbname=postgres", "-c", "SELECT coalesce(pg_last_xact_replay_timestamp()::text, '')"]
     ).strip()
     return {
-        "label": _label(place),
+        "label": label,
         "last_change": reached or None,
         "bytes": json.loads(call([*PSQL, "--dbname=postgres", "-c", ask])),
-        "socket": str(RUN),
+        "socket": str(SOCKET),
     }
 
 
@@ -189,7 +192,7 @@ def _recovered():
 
 
 def _label(place):
-    text = next((path.read_text() for path in (place / "backup_label.old",) if path.exists()), "")
+    text = next((path.read_text() for path in (place / "backup_label",) if path.is_file()), "")
     found = re.search(r"^START TIME: (.*)$", text, re.MULTILINE)
     return found.group(1) if found else None
 
@@ -229,7 +232,7 @@ def _attachments(snapshot):
 def _vault(snapshot):
     """Take out one copy of the vault and compare its own sums; return where it lies."""
     path = SCRATCH / "vault.snap"
-    with path.open("wb") as stream_:
+    with path.open("xb") as stream_:
         done = subprocess.run(
             restic("dump", snapshot["short_id"], snapshot["paths"][0]), stdout=stream_, check=False, **account()
         )
