@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The database's log of changes (WAL): received as it is written, archived segment by segment, handed out to a restored copy."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -34,16 +33,34 @@ def slot():
 
 
 def anew():
-    """Receive from now on: for a slot that was lost, after which nothing more comes. What lies in between is given up. Asked by root."""
-    call(["systemctl", "stop", UNIT])
-    ask = ["psql", "-XAtq", f"--dbname={connection('replication=true')}"]
-    with contextlib.suppress(BackupError):  # it may not be there
-        call([*ask, "-c", f"DROP_REPLICATION_SLOT {SLOT}"])
-    for path in WAL.glob("*.partial"):
-        path.unlink()
-    slot()
-    subprocess.run(["systemctl", "start", UNIT], check=True)
-    subprocess.run(["systemctl", "start", "jinku-backup@full.service"], check=True)
+    """Receive from now on: for a slot that was lost, after which nothing more comes. What lies in between is given up. Asked by root.
+
+    The last changes before the gap lie in a segment that was still being received; it goes into the repository first.
+    """
+    _systemctl("stop", UNIT)
+    try:
+        received = sorted(WAL.glob("*.partial"))
+        for path in received:
+            call(pgbackrest("archive-push", str(path)))
+        ask = ["psql", "-XAtq", f"--dbname={connection('replication=true')}"]
+        try:
+            call([*ask, "-c", f"DROP_REPLICATION_SLOT {SLOT} WAIT"])
+        except BackupError as error:
+            if "does not exist" not in str(error):
+                raise
+        slot()
+        for path in received:
+            path.unlink()
+    finally:
+        _systemctl("start", UNIT)
+    _systemctl("start", "jinku-backup@full.service")
+
+
+def _systemctl(verb, unit):
+    """Start or stop a unit, as who asks: the backups' account may not."""
+    done = subprocess.run(["systemctl", verb, unit], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BackupError(f"{unit}: {verb}: {done.stderr.strip() or done.returncode}")
 
 
 def receive():
@@ -85,7 +102,9 @@ def fetch(name, target):
         if path.is_file():
             shutil.copyfile(path, target)
             return 0
-    return 1
+    # The last one before a slot was given up (`anew`).
+    command = pgbackrest(f"--pg1-path={SCRATCH}/database", "archive-get", f"{name}.partial", target)
+    return subprocess.run(command, capture_output=True, check=False).returncode if WHOLE.fullmatch(name) else 1
 
 
 def position():
