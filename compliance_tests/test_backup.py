@@ -81,6 +81,8 @@ def test_the_newest_copy_comes_back(host, fleet, topology):
 
     zh: 在备份主机上恢复并打开最新副本：数据库与生产一致至最后一笔变更，附件与密钥库快照可读。
     """
+    if host.file(f"{VOLUME}/scratch").exists:
+        pytest.skip("somebody's restored copy lies there, and a check does not remove it; `jinku restore --discard`")
     listed(host)
     size = int(on_the_database(fleet, topology, "select sum(pg_database_size(oid)) from pg_database"))
     if size > LARGE:
@@ -204,12 +206,18 @@ def test_schedule_and_retention_are_what_was_decided(host, topology):
     zh: 备份主机上的定时与保留期同 environment.yaml 的规定一致。
     """
     wanted = topology.env.backup
-    for kind, days in (("full", wanted.full_day), ("attachments", "*"), ("vault", "*"), ("incremental", "")):
+    for kind, days in (
+        ("full", wanted.full_day),
+        ("attachments", "*"),
+        ("vault", "*"),
+        ("incremental", ""),
+        ("verify", wanted.full_day),
+    ):
         timer = host.check_output(f"systemctl show -P ActiveState -P TimersCalendar jinku-backup-{kind}.timer")
         assert "active" in timer.splitlines(), f"{kind}: the timer does not run"
-        later = 0 if kind in ("full", "incremental") else 1
+        later = {"full": 0, "incremental": 0, "verify": 4}.get(kind, 1)
         assert f" {(wanted.hour + later) % 24:02d}:00:00" in timer, f"{kind}: {timer}"
-        if kind == "full":
+        if kind in ("full", "verify"):
             assert f"={days} " in timer, f"{kind}: {timer}"
     kept = host.check_output("grep ^repo1-retention-full= /etc/jinku/backup/pgbackrest.conf")
     assert kept == f"repo1-retention-full={wanted.keep_days}"
@@ -224,7 +232,7 @@ def test_the_schedule_runs_and_what_is_too_old_goes(host, topology):
     zh: 各类备份最近一次运行均成功且未逾期，无超出保留期的副本。
     """
     found = listed(host)
-    for kind in ("full", "attachments", "vault"):
+    for kind in ("full", "incremental", "attachments", "vault", "verify"):
         said = host.check_output(f"systemctl show -P Result jinku-backup@{kind}.service")
         assert said == "success", f"{kind}: the last run: {said}"
     oldest = timedelta(days=topology.env.backup.keep_days + 8)

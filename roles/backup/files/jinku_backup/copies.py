@@ -66,19 +66,19 @@ def database(kind):
 
 def attachments(_kind):
     """Copy the CRM's attachments, one stream a host."""
-    for host in settings()["attachments"]:
-        _stream("attachments", host)
+    made = [_stream("attachments", host) for host in settings()["attachments"]]
+    _note("attachments", made)
     _forget("attachments")
 
 
 def vault(_kind):
     """Copy the vault: a snapshot of its storage, which is sealed as it lies there."""
-    _stream("vault", "vault")
+    _note("vault", [_stream("vault", "vault")])
     _forget("vault")
 
 
 def _stream(kind, source):
-    """Have restic store what a child prints; of a child that fails it stores nothing."""
+    """Have restic store what a child prints, and return its summary; of a child that fails it stores nothing."""
     child = [sys.executable, "-B", "-m", "jinku_backup.copies", kind, source]
     name = f"--stdin-filename=/{kind}-{source}.{'tar' if kind == 'attachments' else 'snap'}"
     command = restic("backup", "--json", f"--tag={kind}", "--host=jinku", name, "--stdin-from-command", "--", *child)
@@ -86,7 +86,13 @@ def _stream(kind, source):
     summary = next((json.loads(line) for line in lines if '"summary"' in line), {})
     if not summary.get("snapshot_id"):
         raise BackupError(f"{kind} of {source}: restic stored nothing; see: journalctl -u jinku-backup@{kind}")
-    note(kind, finished=int(time.time()), snapshot=summary["snapshot_id"], bytes=summary["total_bytes_processed"])
+    return summary
+
+
+def _note(kind, made):
+    """Note a success once every source is copied: one host's copy does not make up for another's."""
+    size = sum(one["total_bytes_processed"] for one in made)
+    note(kind, finished=int(time.time()), snapshots=[one["snapshot_id"] for one in made], bytes=size)
 
 
 def _forget(kind):

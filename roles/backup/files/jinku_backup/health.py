@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How old the newest copy of each kind is, in the text format of Prometheus, for the node exporter."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -23,11 +24,25 @@ def newest():
                 found[kind] = max(found[kind], one["timestamp"]["stop"])
     for kind in ("attachments", "vault"):
         known = noted(kind)
-        if known and (RESTIC / "snapshots" / known["snapshot"]).exists():
+        if known and all(
+            (RESTIC / "snapshots" / one).exists() for one in known.get("snapshots", [known.get("snapshot")])
+        ):
             found[kind] = known["finished"]
     for kind in ("wal", "verify"):
         found[kind] = noted(kind).get("finished", 0)
+    # Received is not yet kept: what the repository does not take lies here in clear, and holds up all that follows it.
+    found["wal"] = min(found["wal"], _oldest_waiting())
     return found
+
+
+def _oldest_waiting():
+    """Return when the oldest segment that waits for the repository was received, Unix time; now if none waits."""
+    oldest = int(time.time())
+    with contextlib.suppress(OSError):  # health() says of a volume that is shut
+        for path in stream.waiting():
+            with contextlib.suppress(FileNotFoundError):  # archived meanwhile
+                oldest = min(oldest, int(path.stat().st_mtime))
+    return oldest
 
 
 def missing():
@@ -60,6 +75,11 @@ def health():
     except BackupError as error:  # without the key nothing is known, and that is what the monitor must see
         problem, found = error, {}
     lines += [f'jinku_backup_last_success_timestamp_seconds{{kind="{kind}"}} {seen}' for kind, seen in found.items()]
+    with contextlib.suppress(
+        OSError
+    ):  # written once, when the repository was made: a trial that never came is missed from then on
+        since = int((RESTIC / "config").stat().st_mtime)
+        lines.append(f'jinku_backup_since_timestamp_seconds{{kind="verify"}} {since}')
     try:
         lines.append(f"jinku_backup_wal_waiting_segments {len(stream.waiting())}")
     except OSError as error:
