@@ -3,7 +3,9 @@
 
 import importlib
 import json
+import os
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -137,3 +139,128 @@ def test_a_key_that_is_none_is_refused(program: Any) -> None:
         places.keys()
     with pytest.raises(places.BackupError, match="is not an escrow"):
         program("restore")._take_key(json.dumps({"database": "x"}))
+
+
+def summary(name: str) -> dict[str, Any]:
+    return {"snapshot_id": name, "total_bytes_processed": 1}
+
+
+def test_attachments_of_one_host_do_not_make_up_for_another(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies, places = program("copies"), program("places")
+
+    def stream(_kind: str, host: str) -> dict[str, Any]:
+        if host == "crm2":
+            raise places.BackupError(host)
+        return summary("a")
+
+    monkeypatch.setattr(copies, "settings", lambda: {"attachments": ["crm1", "crm2"], "keep_days": 35})
+    monkeypatch.setattr(copies, "_stream", stream)
+    with pytest.raises(places.BackupError, match="crm2"):
+        copies.attachments("attachments")
+    assert places.noted("attachments") == {}
+
+
+def test_a_kind_is_there_when_every_source_of_it_is(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies, health, places = program("copies"), program("health"), program("places")
+    monkeypatch.setattr(copies, "stanza", lambda: None)
+    kept = places.RESTIC / "snapshots"
+    kept.mkdir(parents=True)
+    copies._note("attachments", [summary("a"), summary("b")])
+    (kept / "a").touch()
+    assert health.newest()["attachments"] == 0
+    (kept / "b").touch()
+    assert health.newest()["attachments"] > 0
+
+
+def test_a_segment_that_the_repository_does_not_take_ages_the_log_of_changes(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies, health, places = program("copies"), program("health"), program("places")
+    monkeypatch.setattr(copies, "stanza", lambda: None)
+    places.WAL.mkdir()
+    places.note("wal", finished=int(time.time()))
+    assert time.time() - health.newest()["wal"] < 60
+    waits = places.WAL / "000000010000000000000002"
+    waits.touch()
+    os.utime(waits, (1_700_000_000, 1_700_000_000))
+    assert health.newest()["wal"] == 1_700_000_000
+
+
+def test_nothing_is_written_through_a_link_that_the_account_laid(program: Any, tmp_path: Path) -> None:
+    """Root notes each minute, in a folder of the backups' account."""
+    places = program("places")
+    victim = tmp_path / "shadow"
+    victim.write_text("root")
+    places.STATE.mkdir()
+    (places.STATE / ".wal.new").symlink_to(victim)
+    places.note("wal", finished=1)
+    assert victim.read_text() == "root"
+    assert places.noted("wal") == {"finished": 1}
+
+
+def test_a_second_restore_waits_for_the_first(program: Any) -> None:
+    restore, places = program("restore"), program("places")
+    with restore._alone():
+        for again in (restore.discard, lambda: restore.restore(None)):
+            with pytest.raises(places.BackupError, match="is being restored"):
+                again()
+
+
+def test_a_copy_that_would_fill_the_volume_is_refused(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies, restore, places = program("copies"), program("restore"), program("places")
+    size = 1 << 20
+    monkeypatch.setattr(copies, "stanza", lambda: {"backup": [{"info": {"size": size}}]})
+    restore.room({"vault": [{}]})
+    size = 1 << 60
+    with pytest.raises(places.BackupError, match="must stay free"):
+        restore.room({"vault": [{}]})
+
+
+def anew(program: Any, monkeypatch: pytest.MonkeyPatch, refused: str) -> tuple[list[str], Path]:
+    """What `anew` runs when the database refuses to drop the slot, and the segment that was being received."""
+    stream, places = program("stream"), program("places")
+    ran: list[str] = []
+
+    def call(arguments: list[str], **_: Any) -> str:
+        ran.append(" ".join(arguments))
+        if "DROP" in ran[-1]:
+            raise places.BackupError(refused)
+        return ""
+
+    monkeypatch.setattr(stream, "connection", lambda _more="": "db")
+    monkeypatch.setattr(stream, "pgbackrest", lambda *given: ["pgbackrest", *given])
+    monkeypatch.setattr(stream, "call", call)
+    monkeypatch.setattr(stream, "_systemctl", lambda verb, unit: ran.append(f"{verb} {unit}"))
+    places.WAL.mkdir()
+    partial = places.WAL / "000000010000000000000002.partial"
+    partial.touch()
+    return ran, partial
+
+
+def test_what_was_received_before_a_lost_slot_goes_into_the_repository(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, partial = anew(program, monkeypatch, 'replication slot "backup" does not exist')
+    program("stream").anew()
+    assert ran[1] == f"pgbackrest archive-push {partial}"
+    assert ran[-2:] == ["start jinku-backup-wal.service", "start jinku-backup@full.service"]
+    assert not partial.exists()
+
+
+def test_a_database_that_does_not_answer_costs_nothing_that_was_received(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, partial = anew(program, monkeypatch, "connection refused")
+    with pytest.raises(program("places").BackupError, match="connection refused"):
+        program("stream").anew()
+    assert partial.exists()
+    assert ran[-1] == "start jinku-backup-wal.service"
+
+
+def test_a_restored_copy_writes_nothing_but_itself() -> None:
+    """It runs what the database's host put into it; the repositories and what the other programs read are not its to write."""
+    unit = (PROGRAM / "etc/systemd/system/jinku-backup-scratch.service").read_text().splitlines()
+    writes = [line.partition("=")[2].split() for line in unit if line.startswith("ReadWritePaths=")]
+    scratch = "/var/lib/jinku-backup/scratch"
+    assert writes == [[f"{scratch}/database", f"-{scratch}/tablespaces"]]
+    assert {"RuntimeDirectory=jinku-backup-scratch", "ReadOnlyPaths=/run", "PrivatePIDs=yes"} <= set(unit)

@@ -87,7 +87,7 @@ def pgbackrest(*arguments, pull=False):
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.geteuid() == 0:
         for one in (RUN, folder):
-            os.chown(one, *_owner())
+            os.chown(one, *_owner(), follow_symlinks=False)
     for number, target in enumerate(wanted):
         link = folder / f"{number}.conf"
         if not link.is_symlink() or link.readlink() != target:
@@ -112,10 +112,13 @@ def note(kind, **what):
     """Keep what the health report tells of a kind; written whole or not at all."""
     STATE.mkdir(mode=0o700, exist_ok=True)
     scratch = STATE / f".{kind}.new"
-    scratch.write_text(json.dumps(what) + "\n")
+    # The folder is the account's: root follows no link that lies there.
+    scratch.unlink(missing_ok=True)
+    with scratch.open("x") as stream:
+        stream.write(json.dumps(what) + "\n")
     if os.geteuid() == 0:
         for one in (STATE, scratch):
-            os.chown(one, *_owner())
+            os.chown(one, *_owner(), follow_symlinks=False)
     scratch.rename(STATE / f"{kind}.json")
 
 

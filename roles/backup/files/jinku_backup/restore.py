@@ -2,6 +2,7 @@
 """Opens a copy beside the repository, as it was at a moment. Nothing that runs is touched."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import time
 from datetime import UTC, datetime
 
 from jinku_backup import copies
-from jinku_backup.places import RUN, SCRATCH, SOCKET, BackupError, account, call, noted, pgbackrest, restic
+from jinku_backup.places import RUN, SCRATCH, SOCKET, VOLUME, BackupError, account, call, noted, pgbackrest, restic
 
 UNIT = "jinku-backup-scratch.service"
 PSQL = ["psql", "-XAtq", f"--host={SOCKET}", "--username=postgres", "--no-password"]
@@ -95,12 +96,39 @@ def _take_key(text):
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = SCRATCH.parent.stat()
     for one in (RUN, folder):
-        os.chown(one, owner.st_uid, owner.st_gid)
+        os.chown(one, owner.st_uid, owner.st_gid, follow_symlinks=False)
     for name, content in parts.items():
         path = folder / name
-        path.touch(mode=0o600)
-        path.write_text(content)
-        os.chown(path, owner.st_uid, owner.st_gid)
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(content)
+            os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+
+
+@contextlib.contextmanager
+def _alone():
+    """Hold the restored copy: a second restore would remove the first one's while it is being made. Raises BackupError."""
+    folder = os.open(VOLUME, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BackupError("a copy is being restored or removed now; wait for it") from None
+    finally:
+        os.close(folder)
+
+
+def room(chosen):
+    """Raise BackupError unless the copies fit on the volume: on a full one nothing more is received, and the primary gives up the slot."""
+    known = [one for one in (copies.stanza() or {}).get("backup", []) if not one.get("error")]
+    needed = max((one["info"]["size"] for one in known), default=0)
+    needed += sum(one.get("summary", {}).get("total_bytes_processed", 0) for found in chosen.values() for one in found)
+    volume = shutil.disk_usage(VOLUME)
+    earlier = sum(path.lstat().st_blocks * 512 for path in SCRATCH.rglob("*"))  # it goes first
+    if volume.free + earlier - needed < volume.total // 10:
+        raise BackupError(
+            f"{VOLUME}: volume: the copy needs {needed >> 20} MiB and a tenth must stay free, of {volume.free + earlier >> 20} MiB; enlarge it"
+        )
 
 
 def restore(to, key=None):
@@ -109,12 +137,18 @@ def restore(to, key=None):
     All that can be known beforehand is looked at first; until then nothing is made or removed.
     """
     when = None if to is None else moment(to)
+    with _alone():
+        return _restore(when, key)
+
+
+def _restore(when, key):
     if key is not None:
         _take_key(key)
     try:
         in_range(when)
         chosen = {kind: choose(kind, when) for kind in ("attachments", "vault")}
-        discard(keep_key=True)
+        room(chosen)
+        _remove()
         began = time.monotonic()
         call(["mkdir", "-m", "0700", str(SCRATCH)])
         database = _database(when)
@@ -256,11 +290,15 @@ def opened(path):
         raise BackupError(f"{path}: is not a snapshot of the vault ({error}); an earlier time") from error
 
 
-def discard(*, keep_key=False):
+def discard():
     """Stop and remove the restored copy. Asked by root."""
+    with _alone():
+        _remove()
+        shutil.rmtree(RUN / "keys", ignore_errors=True)
+
+
+def _remove():
     subprocess.run(["systemctl", "stop", UNIT], check=False, capture_output=True)
     subprocess.run(["systemctl", "reset-failed", UNIT], check=False, capture_output=True)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(SCRATCH)
-    if not keep_key:
-        shutil.rmtree(RUN / "keys", ignore_errors=True)
