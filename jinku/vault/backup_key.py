@@ -22,7 +22,7 @@ def keep_backup_key(fleet: Fleet, settings: Settings) -> None:
 
     The escrow is written first, and a vault that has lost the key takes it from there: copies that exist stay readable.
     The manager may put the key there and can neither read nor replace it. Raises VaultError when the vault has a key of
-    which there is no escrow.
+    which there is no escrow, or one that is none.
     """
     keepers = fleet.of_tier("backup")
     if not keepers or not settings.mount("mounts", "backup", "kv", _DAY):
@@ -32,8 +32,9 @@ def keep_backup_key(fleet: Fleet, settings: Settings) -> None:
         if not escrow.exists():
             raise VaultError(
                 f"{escrow}: is missing: the key of the backups is then only in the vault that is to be restored; bring it back, "
-                f"or take it from the host: jinku ssh {keepers[0].name} -- cat /etc/jinku/backup/keys/key.json > {escrow}"
+                f"or take it from the host: (umask 077; jinku ssh {keepers[0].name} -- sudo cat /etc/jinku/backup/keys/key.json > {escrow})"
             )
+        _read(escrow)
         return
     if settings.dry:
         settings.changes.append("backup/repository")
@@ -53,10 +54,17 @@ def _escrowed(escrow: Path) -> dict[str, str]:
             stream.flush()
             os.fsync(stream.fileno())
         scratch.rename(escrow)
+    return _read(escrow)
+
+
+def _read(escrow: Path) -> dict[str, str]:
+    """Return the key that the escrow holds. Raises VaultError when it holds none, such as after a copy that did not succeed."""
+    words = f"{escrow}: is not an escrow of the backups' key; the file that an earlier `jinku up` wrote"
     try:
         found = json.loads(escrow.read_text())
-        return {"database": str(found["database"]), "files": str(found["files"])}
+        key = {"database": str(found["database"] or ""), "files": str(found["files"] or "")}
     except (ValueError, KeyError, TypeError) as error:
-        raise VaultError(
-            f"{escrow}: is not an escrow of the backups' key; the file that an earlier `jinku up` wrote"
-        ) from error
+        raise VaultError(words) from error
+    if not all(key.values()):
+        raise VaultError(words)
+    return key

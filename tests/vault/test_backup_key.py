@@ -60,6 +60,13 @@ def test_a_key_without_escrow_is_refused_with_the_remedy(ready: World, without_e
     assert not without_escrow.exists()
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"database": "", "files": ""}'])
+def test_an_escrow_that_holds_no_key_is_refused(ready: World, without_escrow: Path, text: str) -> None:
+    without_escrow.write_text(text)
+    with manager(ready.fleet, ready.door) as client, pytest.raises(VaultError, match="is not an escrow"):
+        configure(ready.fleet, client)
+
+
 def test_the_agent_writes_it_for_pgbackrest_restic_and_escrow(ready: World, host_at: HostAt) -> None:
     host = enrolled(host_at("aud2"), ready)
     (host.etc / "backup").mkdir()
