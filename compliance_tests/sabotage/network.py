@@ -39,8 +39,6 @@ SABOTAGE = (
             "test_rules_know_the_state_of_a_session",
             "test_a_stranger_gets_in_nowhere",
             "test_a_segment_of_no_session_is_dropped",
-            "test_management_comes_from_its_own_zone_only",
-            "test_management_from_anywhere_else_is_refused",
         ),
     ),
     Sabotage(
@@ -49,19 +47,6 @@ SABOTAGE = (
         breaks="nft insert rule inet jinku output tcp dport 6514 reject",
         mends="systemctl restart jinku-firewall.service",
         kills=("test_every_pair_of_nodes_agrees_with_the_flows", "test_the_loaded_filter_is_the_rendered_one"),
-    ),
-    Sabotage(
-        "a node forwards, and has an address of another zone",
-        on="network",
-        breaks="sysctl -qw net.ipv4.ip_forward=1 && ip addr add 10.250.0.1/24 dev eth0"
-        " && ip route add $(getent ahostsv4 crm1 | awk 'NR == 1 {print $1}') dev eth0 scope link",
-        mends="ip route del $(getent ahostsv4 crm1 | awk 'NR == 1 {print $1}') dev eth0; ip addr del 10.250.0.1/24 dev eth0;"
-        " sysctl -qw net.ipv4.ip_forward=0",
-        kills=(
-            "test_only_the_router_stands_in_two_zones",
-            "test_addresses_lie_in_the_declared_zones",
-            "test_an_address_of_another_zone_is_of_no_use",
-        ),
     ),
     Sabotage(
         "the router lets everything through",
