@@ -139,7 +139,8 @@ def controller(tmp_path):
 def test_the_lab_works_under_systemd_and_on_cgroup_v2():
     image = asyncio.run(images.ensure(cache_root(), images.recipe("trixie", [])))
     script = f"CHECKOUT, IMAGE = {str(CHECKOUT)!r}, {str(image)!r}\n{SCRIPT}"
-    done = inside(["python3", "-"], input=script)
+    # By its path: PATH may lead to our virtual environment, which has nothing for the guest's Python.
+    done = inside(["/usr/bin/python3", "-"], input=script)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told.pop("broken").startswith("h2: died while booting: ")
