@@ -113,9 +113,9 @@ class People:
     def with_a_wrong_code(self, name: str) -> str:
         """What the vault says to the person's key with a wrong code; asked once a session of tests."""
         if name not in self._refused:
-            kit = self.kit(name)
-            wrong = f"{(int(self._codes[name]) + 1) % 1000000:06}"
             try:
+                kit = self.kit(name)  # refused, too, where the vault asks for no code at all
+                wrong = f"{(int(self._codes[name]) + 1) % 1000000:06}"
                 people_access.sign(self.topology, self.places, kit, wrong)
             except VaultError as error:
                 self._refused[name] = str(error)
