@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from faults.probes import inside_namespace, possible, router_namespace
 from faults.sweep import Pairs, Sweep, begun
-from people_sessions import _people, people  # noqa: F401 - fixtures
+from people_sessions import _people, people  # noqa: F401 - fixtures; imported by two modules they would run twice
+from vault_clients import _doors, vault  # noqa: F401 - likewise
 
 from jinku.model import Topology
 

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 from asking import as_user, ask, people_on
-from people_sessions import _people, answers, people, tried  # noqa: F401 - fixtures
+from people_sessions import answers, tried
 from test_application import CHANGE, OF_CHANGEME, attempt, database, of_the_crm  # noqa: F401 - fixtures
 from test_audit import RFC3339
 from test_database import arrived
@@ -250,7 +250,7 @@ def test_only_the_system_duty_has_the_verbs_of_the_crm(host, topology, subject):
 @pytest.mark.control("dengbao:8.1.5.1.a", "dengbao:8.1.5.2.a", "dengbao:8.1.5.3.a", "iso27001:A.8.2")
 @pytest.mark.objects("application")
 @pytest.mark.behaviour
-def test_each_duty_reaches_of_the_crm_what_is_its_own(people, observe, topology, subject):  # noqa: F811 - a fixture
+def test_each_duty_reaches_of_the_crm_what_is_its_own(people, observe, topology, subject):
     """As each person on the CRM's host, by certificate: system runs its verbs, audit reads its records, security neither; nobody but system changes it.
 
     zh: 各管理员持证书登录应用主机实际尝试：系统管理员可用管理命令，审计管理员可查应用日志，安全管理员二者皆不可，均不能改动应用。

@@ -7,7 +7,6 @@ import time
 
 import pytest
 from asking import people_on, sshd_setting
-from test_vault import _doors, vault  # noqa: F401 - fixtures
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.people_access import code_of, entered
@@ -117,7 +116,7 @@ def test_policies_are_set_by_the_security_duty_only(people, observe, topology, p
 )
 @pytest.mark.objects("vault")
 @pytest.mark.setting
-def test_the_vault_knows_the_people_who_are_here_and_their_duties(vault, observe, topology, subject):  # noqa: F811 - a fixture
+def test_the_vault_knows_the_people_who_are_here_and_their_duties(vault, observe, topology, subject):
     """Those who may log in are the declared people, each with the policy of the own duty; a key is signed for hours.
 
     zh: 可登录密钥库者即已声明人员，各自仅有本职责的策略；SSH 证书有效期以小时计。
@@ -174,7 +173,7 @@ def test_a_leaver_and_a_borrowed_name_are_refused(people, observe, topology, pla
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
 @pytest.mark.objects("host")
 @pytest.mark.setting
-def test_people_prove_themselves_twice(host, topology, places, subject, vault, observe):  # noqa: F811 - a fixture
+def test_people_prove_themselves_twice(host, topology, places, subject, vault, observe):
     """A host takes people's certificates of the vault only, and the vault signs none without key and one-time code.
 
     zh: 本机仅接受密钥库签发的人员证书；密钥库须同时验证密钥与一次性口令才签发。

@@ -14,43 +14,12 @@ from test_database import arrived
 from jinku.evidence.sabotage import Sabotage
 from jinku.model import load_environment
 from jinku.places import CHECKOUT, Places
-from jinku.vault import Fleet, check_expectations, operator, through_the_bastion
+from jinku.vault import check_expectations
 
 TOKEN = secrets.token_hex(6)
 AUDIT_FILES = ("/var/log/openbao/audit.log", "/var/lib/openbao/audit/audit.log")
 # Paths that hold or hand out what only one machine may have.
 SECRETS = ("database/static-creds/crm", "sys/raw/core/master", "sys/storage/raft/snapshot")
-
-
-@pytest.fixture(scope="session")
-def _doors():
-    """One way to the vault for the session, opened by the first test that needs it."""
-    made = {}
-    yield made
-    for context in made.pop("contexts", []):
-        context.__exit__(None, None, None)
-
-
-@pytest.fixture
-def vault(topology, places, _doors):
-    """``vault(duty)``: a client logged in with an operator's certificate for ``duty``; ``vault("")``: nobody."""
-    contexts = _doors.setdefault("contexts", [])
-
-    def entered(key, make):
-        if key not in _doors:
-            context = make()
-            _doors[key] = context.__enter__()
-            contexts.insert(0, context)
-        return _doors[key]
-
-    fleet = Fleet.of(topology, places)
-    door = entered("door", lambda: through_the_bastion(fleet))
-
-    def client(duty):
-        return entered(duty, lambda: operator(fleet, door, duty)) if duty else door.client()
-
-    client.fleet, client.door = fleet, door
-    return client
 
 
 def asked(observe, subject, client, method, path, **data):

@@ -4,7 +4,7 @@
 import time
 
 import pytest
-from test_vault import AT_THE_VAULT, _doors, vault  # noqa: F401 - fixtures
+from test_vault import AT_THE_VAULT
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.vault.ways_in import strangers
@@ -13,7 +13,7 @@ from jinku.vault.ways_in import strangers
 @pytest.mark.control("dengbao:8.1.4.2.b", "dengbao:8.1.4.2.d", "iso27001:A.8.2")
 @pytest.mark.objects("vault")
 @pytest.mark.setting
-def test_there_is_no_other_way_into_the_vault(vault, subject, observe):  # noqa: F811 - a fixture
+def test_there_is_no_other_way_into_the_vault(vault, subject, observe):
     """Every login method, engine, policy, role, operator's entry and live token is one that Jinku made, and says what it should.
 
     zh: 所有登录方式、引擎、策略、角色、管理员条目与有效令牌均由 Jinku 建立且内容一致，无 root 或长期令牌。

@@ -13,13 +13,14 @@ from jinku.places import Places
 #: Where the backup host writes for the monitor (roles/backup), once a minute.
 METRICS = "/var/lib/prometheus/node-exporter/jinku_backup.prom"
 _LINE = re.compile(r'^jinku_backup_last_success_timestamp_seconds\{kind="(\w+)"\} (\d+)', re.MULTILINE)
+NO_ANSWER = "no answer"
 _CONNECT_SECONDS = 5
 _ASK_SECONDS = 15
 
 
 @dataclass(frozen=True)
 class Copy:
-    """The newest copy of a kind on a node; ``finished`` is None where there is none, or the node did not answer."""
+    """The newest copy of a kind on a node; ``finished`` is None where there is none. ``kind``: NO_ANSWER where the node tells nothing."""
 
     node: str
     kind: str
@@ -39,14 +40,14 @@ def parse(node: str, metrics: str) -> list[Copy]:
 
 
 def newest(topology: Topology, places: Places) -> list[Copy]:
-    """Ask every backup host for the newest copy of each kind; one that does not answer tells of none."""
+    """Ask every backup host for the newest copy of each kind; one that does not answer is named, too."""
     found: list[Copy] = []
     for node in topology.nodes_of("backup"):
         try:
-            done = _ssh(places, node.name, f"cat {METRICS}", timeout=_ASK_SECONDS)
+            told = _ssh(places, node.name, f"cat {METRICS}", timeout=_ASK_SECONDS).stdout
         except subprocess.TimeoutExpired:
-            continue
-        found += parse(node.name, done.stdout)
+            told = ""
+        found += parse(node.name, told) or [Copy(node.name, NO_ANSWER, None)]
     return found
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from jinku import backups
 from jinku.cli import restore as verb
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.model import Topology, load_environment
+from jinku.places import Places
 
 PROGRAM = Path(__file__).resolve().parent.parent / "roles/backup/files"
 
@@ -40,6 +41,14 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     yield load
     for name in [name for name in sys.modules if name.startswith("jinku_backup")]:
         del sys.modules[name]
+
+
+def test_a_backup_host_that_tells_nothing_is_named(monkeypatch):
+    topology = Topology.of(load_environment("lab"))
+    silent = SimpleNamespace(stdout="", returncode=255)
+    monkeypatch.setattr(backups, "_ssh", lambda *_given, **_more: silent)
+    (only,) = backups.newest(topology, Places("lab"))
+    assert (only.node, only.kind, only.finished) == ("aud2", backups.NO_ANSWER, None)
 
 
 def test_what_the_host_writes_for_the_monitor_is_read() -> None:

@@ -11,28 +11,29 @@ from jinku.evidence.records import Label, Object
 from jinku.model import Topology
 from jinku.places import Places
 
+#: The environment that a session of pytest is about.
+ENVIRONMENT = pytest.StashKey[tuple[Topology, Places]]()
+
+
+@pytest.fixture(scope="session")
+def topology(pytestconfig: pytest.Config) -> Topology:
+    """The environment's topology."""
+    return pytestconfig.stash[ENVIRONMENT][0]
+
+
+@pytest.fixture(scope="session")
+def places(pytestconfig: pytest.Config) -> Places:
+    """Files of the environment outside the checkout."""
+    return pytestconfig.stash[ENVIRONMENT][1]
+
 
 class Fixtures:
     """The fixtures, over one session's state. Parameters: that state."""
 
-    def __init__(
-        self, topology: Topology, places: Places, fleet: Fleet, notebook: Notebook, labels: dict[str, Label]
-    ) -> None:
-        self._topology = topology
-        self._places = places
+    def __init__(self, fleet: Fleet, notebook: Notebook, labels: dict[str, Label]) -> None:
         self._fleet = fleet
         self._notebook = notebook
         self._labels = labels
-
-    @pytest.fixture(scope="session")
-    def topology(self) -> Topology:
-        """The environment's topology."""
-        return self._topology
-
-    @pytest.fixture(scope="session")
-    def places(self) -> Places:
-        """Files of the environment outside the checkout."""
-        return self._places
 
     @pytest.fixture
     def fleet(self) -> Fleet:

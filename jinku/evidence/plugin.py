@@ -26,11 +26,11 @@ from typing import cast
 import pytest
 
 import jinku
+from jinku.evidence import fixtures
 from jinku.evidence.ahead import Ahead
 from jinku.evidence.catalogue import Catalogue, CatalogueError, load_catalogue
 from jinku.evidence.channel import Unreachable, over_ssh
 from jinku.evidence.declared import DeclaredError, load_declared
-from jinku.evidence.fixtures import Fixtures
 from jinku.evidence.fleet import CONTROLLER, Fleet, Notebook
 from jinku.evidence.masking import mask
 from jinku.evidence.objects import CLASSES, objects_of
@@ -83,9 +83,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except (InputError, CatalogueError, DeclaredError) as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(check, "jinku-check")
-    config.pluginmanager.register(
-        Fixtures(check.topology, check.places, check.fleet, check.notebook, check.labels), "jinku-fixtures"
-    )
+    config.stash[fixtures.ENVIRONMENT] = (check.topology, check.places)
+    config.pluginmanager.register(fixtures)
+    config.pluginmanager.register(fixtures.Fixtures(check.fleet, check.notebook, check.labels), "jinku-fixtures")
 
 
 class Check:

@@ -93,7 +93,7 @@ class TestARouter:
         assert refused.value.code == 403
 
     def test_says_when_another_program_has_the_mirrors_port(self, engine):
-        asyncio.run(mirror.remove(ENV))
+        asyncio.run(mirror.DAEMON.remove(ENV))
         assert engine.read("Router", ROUTER)["state"] == "broken"
         with socket.create_server(("172.29.197.1", mirror.PORT)), pytest.raises(LabError, match="another program has"):
             engine.update("Router", ROUTER, ROUTER)

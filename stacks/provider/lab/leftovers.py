@@ -18,7 +18,10 @@ async def leftovers(env: str) -> dict[str, list[str]]:
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     found = {
         "cgroups": [str(path) for path in cgroups.found(prefix)],
-        "processes": [str(pid) for pid in sorted({*keepers(folder), *mirror.processes(env), *receiver.processes(env)})],
+        "processes": [
+            str(pid)
+            for pid in sorted({*keepers(folder), *mirror.DAEMON.processes(env), *receiver.DAEMON.processes(env)})
+        ],
         "netns": sorted(path.name for path in links.NETNS.glob(f"{prefix}*")),
         "interfaces": [name for name in await links.links(None) if name == names.controller_interface(env)],
         "loops": [line.split()[0] for line in backing.splitlines() if f" {folder}/" in line],

@@ -41,7 +41,7 @@ async def ensure(env: str, wan_address: str, wan_address6: str = "") -> None:
 
 async def whole(env: str) -> bool:
     """True if the controller's leg, the mirror and the receiver are there."""
-    return await links.connected(controller_port(env)) and mirror.running(env) and receiver.running(env)
+    return await links.connected(controller_port(env)) and mirror.DAEMON.running(env) and receiver.DAEMON.running(env)
 
 
 async def remove_if_unused(env: str) -> None:
@@ -54,8 +54,8 @@ async def remove_if_unused(env: str) -> None:
 
 async def remove(env: str) -> None:
     """Remove wan, link, mirror, receiver and strangers."""
-    await mirror.remove(env)
-    await receiver.remove(env)
+    await mirror.DAEMON.remove(env)
+    await receiver.DAEMON.remove(env)
     await links.remove_port(controller_port(env))
     for path in links.NETNS.glob(f"{names.prefix(env)}PROBE.*"):
         await links.remove_netns(path.name)

@@ -142,9 +142,9 @@ def restore(to, key=None):
 
 
 def _restore(when, key):
-    if key is not None:
-        _take_key(key)
     try:
+        if key is not None:
+            _take_key(key)
         in_range(when)
         chosen = {kind: choose(kind, when) for kind in ("attachments", "vault")}
         room(chosen)
@@ -152,7 +152,7 @@ def _restore(when, key):
         began = time.monotonic()
         call(["mkdir", "-m", "0700", str(SCRATCH)])
         database = _database(when)
-        found = {
+        return {
             "schema": "jinku/restore/1",
             "to": utc(when) if when else None,
             "database": database,
@@ -160,12 +160,8 @@ def _restore(when, key):
             "vault": [_vault(one) for one in chosen["vault"]],
             "seconds": round(time.monotonic() - began, 1),
         }
-    except BaseException:
-        if key is not None:
-            shutil.rmtree(RUN / "keys", ignore_errors=True)
-        raise
-    shutil.rmtree(RUN / "keys", ignore_errors=True)  # recovery is over: nothing more is read from the repository
-    return found
+    finally:
+        shutil.rmtree(RUN / "keys", ignore_errors=True)  # nothing more is read from the repository
 
 
 def choose(kind, when):

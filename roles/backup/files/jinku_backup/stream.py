@@ -67,7 +67,7 @@ def receive():
     """Become pg_receivewal: each piece is on this host's disk before the database hears that it was received."""
     slot()
     command = ["pg_receivewal", f"--dbname={connection()}", f"--slot={SLOT}", f"--directory={WAL}"]
-    os.execvp(command[0], [*command, "--synchronous", "--no-loop"])  # noqa: S606
+    os.execvp(command[0], [*command, "--synchronous", "--no-loop"])  # noqa: S606 - no shell is wanted
 
 
 def waiting():
