@@ -221,6 +221,20 @@ def test_every_manifest_entry_has_its_file_and_every_file_its_entry(role: Path) 
         assert {name for name in plain | rendered if name.split("/")[0] in ("etc", "usr", "var", "srv")} <= listed
 
 
+@role
+def test_what_is_refused_for_want_of_its_volume_is_started_once_it_is_open(role: Path) -> None:
+    """systemd starts nothing again whose dependency failed: a link for the boot alone leaves it behind at a cold start."""
+    entries = [entry for file in role.glob("manifest*.yml") for entry in load(file)]
+    links = {str(entry["path"]) for entry in entries if entry.get("state") == "link"}
+    boot, opened = "/etc/systemd/system/multi-user.target.wants/", "/etc/systemd/system/jinku-volumes.target.wants/"
+    for unit in [*role.rglob("*.service"), *role.rglob("*.service.j2"), *role.rglob("*.service.d/*.conf*")]:
+        name = (unit.parent.name.removesuffix(".d") if unit.parent.name.endswith(".d") else unit.name).removesuffix(
+            ".j2"
+        )
+        if "Requires=jinku-volumes.service" in unit.read_text() and boot + name in links:
+            assert opened + name in links, f"{name}: in multi-user.target.wants, and not in jinku-volumes.target.wants"
+
+
 def test_every_tier_that_a_node_may_have_is_a_role_and_a_stage() -> None:
     """A tier without a role would be accepted and do nothing."""
     stages = load(REPOSITORY / "site.yml")
