@@ -196,6 +196,14 @@ def test_a_zone_too_small_for_its_nodes_is_refused(problems: Callable[[dict[str,
     assert "is not a host's address in 10.77.0.32/27" in problems({"nodes": nodes})[0]
 
 
+def test_an_ipv6_address_in_a_zone_without_ipv6_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    sites = copy.deepcopy(LAB["sites"])
+    del sites["a"]["network6"]
+    assert problems({"sites": sites, "addresses": {"crm1": {"address6": "fd77:a:0:1::9"}}}) == [
+        "addresses.crm1: fd77:a:0:1::9 needs a zone with IPv6, and app of site a has none; no IPv6 address, or `network6` of the site"
+    ]
+
+
 def test_a_network_with_host_bits_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
     sites = copy.deepcopy(LAB["sites"])
     sites["a"]["network"] = "10.77.0.1/24"

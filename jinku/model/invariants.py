@@ -161,8 +161,11 @@ def _addresses(topology: Topology) -> Iterator[str]:
             if address is None:
                 continue
             field = f"addresses.{node.name}" if node.name in topology.env.addresses else f"nodes ({node.name})"
-            edges = {network.network_address, gateway} | ({network[-1]} if address.version == 4 else set())  # type: ignore[index,union-attr]
-            if network is None or address not in network or address in edges:
+            if network is None or gateway is None:
+                yield f"{field}: {address} needs a zone with IPv6, and {node.zone} of site {node.site} has none; no IPv6 address, or `network6` of the site"
+                continue
+            edges = {network.network_address, gateway} | ({network[-1]} if address.version == 4 else set())
+            if address not in network or address in edges:
                 yield f"{field}: {address} is not a host's address in {network} of zone {node.zone}; a larger zone network or another number"
             elif address in taken:
                 yield f"{field}: {address} is already {taken[address]}'s; an address of its own"
