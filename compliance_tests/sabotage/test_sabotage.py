@@ -5,12 +5,12 @@ Run by ``pytest compliance_tests -m sabotage``, never by `jinku check`. Each sab
 """
 
 import importlib
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from sessions import session
 
 from jinku.evidence.channel import Channel, far_end
 from jinku.evidence.objects import objects_of
@@ -46,27 +46,10 @@ def victim(topology: Topology, sabotage: Sabotage) -> Object:
 def judged(tests: list[str], document: Path, places: Places) -> CheckResult:
     """Run the named tests (``path::name[object]``) in a session of their own; what they found."""
     document.unlink(missing_ok=True)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            *tests,
-            "-q",
-            "--tb=short",
-            "-p",
-            "no:cacheprovider",
-            "--evidence",
-            str(document),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=TESTS.parent,
-        timeout=600,
-        env=pytest_environment(places),
-    )
-    assert document.exists(), done.stdout[-1500:] + done.stderr[-1500:]
+    arguments = [*tests, "-q", "--tb=short", "-p", "no:cacheprovider", "--evidence", str(document)]
+    output = document.with_suffix(".txt")
+    said = session(arguments, folder=TESTS.parent, variables=pytest_environment(places), output=output, seconds=600)
+    assert document.exists(), said[-3000:]
     return read_result(document)
 
 
