@@ -36,7 +36,7 @@ destroy: bootstrap ## Remove the environment (asks first)
 test: test-pure test-compliance ## Run every test: pure logic first, then the running environment
 
 test-pure: bootstrap-tests ## Run the tests that need no hosts
-	@$(BIN)/pytest tests -n 2 --dist loadgroup
+	@$(BIN)/pytest tests -n 2 --dist loadscope
 
 test-compliance: bootstrap-tests ## Run the control tests against the running environment
 	@JINKU_ENV=$(ENV) $(BIN)/pytest compliance_tests
