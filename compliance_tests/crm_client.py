@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from second_factor import AUTHENTICATOR, CODE, SETUP, Authenticator
+
 from jinku.model import Node, Topology
 from jinku.model.topology import ALIASES, EDGE_HTTPS
 from jinku.places import Places
@@ -112,9 +114,10 @@ def decoded(value: dict[str, Any]) -> Any:
 class Crm:
     """One user's session with one database of the CRM."""
 
-    def __init__(self, door: Door, database: str) -> None:
+    def __init__(self, door: Door, database: str, authenticator: Authenticator = AUTHENTICATOR) -> None:
         self.door = door
         self.database = database
+        self.authenticator = authenticator
         self._session: str | None = None
         self._numbers = itertools.count()
 
@@ -138,10 +141,22 @@ class Crm:
         return told["result"]
 
     def login(self, user: str, password: str, **more: str) -> int:
-        """Log in and return the user's id; `more` are further answers of the login (such as a code). Raises CrmError when refused."""
-        number, key = self.call("common.db.login", user, {"password": password, **more}, "en")
-        self._session = base64.b64encode(f"{user}:{number}:{key}".encode()).decode()
-        return int(number)
+        """Log in and return the user's id; `more` are further answers of the login. The authenticator answers for the second factor.
+
+        Raises CrmError when something else is asked for, or a code again that was given; RefusedError when refused.
+        """
+        answers = {"password": password, **more}
+        while True:
+            try:
+                number, key = self.call("common.db.login", user, answers, "en")
+            except CrmError as error:
+                question, told, *_ = error.told[0] if error.name == "LoginException" else ("", "")
+                if question not in (SETUP, CODE) or question in answers:
+                    raise
+                answers[question] = self.authenticator.answer(user, question, told)
+            else:
+                self._session = base64.b64encode(f"{user}:{number}:{key}".encode()).decode()
+                return int(number)
 
     def logout(self) -> None:
         """End the session at the server."""

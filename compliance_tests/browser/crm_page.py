@@ -14,6 +14,7 @@ from crm_client import Door
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Page, Request, Response, sync_playwright
+from second_factor import AUTHENTICATOR, CODE, SETUP, Authenticator
 
 CHROMIUM = "/usr/bin/chromium"  # Debian's; Playwright's own browser would come from elsewhere
 PATIENCE_MS = 60_000
@@ -82,8 +83,9 @@ def note_refusal(answer: Response, problems: list[str]) -> None:
 class CrmPage:
     """One person at the CRM."""
 
-    def __init__(self, page: Page, door: Door, database: str) -> None:
+    def __init__(self, page: Page, door: Door, database: str, authenticator: Authenticator = AUTHENTICATOR) -> None:
         self.page = page
+        self.authenticator = authenticator
         self.door = door
         self.database = database
         self._under_way: set[Request] = set()
@@ -95,7 +97,10 @@ class CrmPage:
         self._under_way.discard(request)
 
     def login(self, user: str, answer: Callable[[str], str]) -> list[str]:
-        """Log in; `answer` is asked for each thing the CRM asks, by its name (password, new_password_1...). Returns those names."""
+        """Log in; `answer` is asked for each thing the CRM asks, by its name (password, new_password_1...). Returns those names.
+
+        The authenticator answers for the second factor.
+        """
         asked: list[str] = []
         self.page.goto(f"https://{self.door.name}/#{self.database}")
         self.page.locator(".login-dialog #login").fill(user)
@@ -108,7 +113,8 @@ class CrmPage:
             if name in asked:
                 raise AssertionError(f"the CRM asks again for {name}: it was not accepted")
             asked.append(name)
-            question.fill(answer(name))
+            told = self.page.locator(".ask-dialog label[for=ask-dialog-entry]").inner_text()
+            question.fill(self.authenticator.answer(user, name, told) if name in (SETUP, CODE) else answer(name))
             self.page.locator(".ask-dialog .btn-primary").click()
             self.page.locator(f".ask-dialog [name={name}]").wait_for(state="detached")
             question.or_(inside).first.wait_for()
