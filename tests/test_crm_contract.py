@@ -81,6 +81,7 @@ class Verbs(Part):
     export: Verb
     erase: Verb
     attachments: Verb
+    unenrol: Verb
 
 
 class Database(Part):

@@ -11,8 +11,6 @@ from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.model import InputError, load_environment
 from jinku.model.loading import INVENTORIES
 
-_FIRST_CHECK = "The first check will name two-factor login (dengbao:8.1.4.1.d, iso27001:A.8.5) as a finding, until it is mended or waived in controls.yaml"
-
 
 @click.command("init")
 @click.argument("name")
@@ -63,11 +61,11 @@ def command(name: str, profile: str, backend: str) -> None:
         click.echo(
             f"{file}\nTo be filled in before `jinku doctor --env {name}`:\n"
             + "\n".join(todo)
-            + f"\nThen `jinku doctor --env {name}` says what each host lacks, and `jinku contact --env {name}` gets on to them\n{_FIRST_CHECK}"
+            + f"\nThen `jinku doctor --env {name}` says what each host lacks, and `jinku contact --env {name}` gets on to them"
         )
         return
     _controls(folder, templates, label)
-    click.echo(f"{file}\nNext: read it, then `jinku plan --env {name}` and `jinku up --env {name}`\n{_FIRST_CHECK}")
+    click.echo(f"{file}\nNext: read it, then `jinku plan --env {name}` and `jinku up --env {name}`")
 
 
 def _controls(folder: Path, templates: Environment, name: str) -> None:

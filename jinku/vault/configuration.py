@@ -40,7 +40,7 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
     ]
     if not (issuing and identity and all(methods)):
         return settings.changes  # a dry run on an empty vault: what follows cannot be compared yet
-    _room(fleet, settings)
+    _secrets(fleet, settings)
     for machine in fleet.machines:
         _machine(machine, identity, settings)
     _volumes(fleet, settings)
@@ -51,14 +51,18 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
     return settings.changes
 
 
-def _room(fleet: Fleet, settings: Settings) -> None:
-    """Have a place for secrets that people bring; a simulated room's account is made here, once, and not read again."""
+def _secrets(fleet: Fleet, settings: Settings) -> None:
+    """Have a place for secrets that people bring, and in it those that are made here, once, and not read again.
+
+    They are the account of a simulated room, and the key from which the CRM derives the secrets of its people's one-time codes.
+    """
     if not settings.mount("mounts", "kv", "kv", _YEAR):
         return
-    simulated = any("room" in machine.tiers for machine in fleet.machines)
-    if simulated and "room" not in settings.names("kv/monitor"):
+    if fleet.of_tier("room") and "room" not in settings.names("kv/monitor"):
         account = {"user": "monitor", "authentication": secrets.token_hex(16), "privacy": secrets.token_hex(16)}
         settings.write("kv/monitor/room", account)
+    if fleet.of_tier("crm") and "factor" not in settings.names("kv/crm"):
+        settings.write("kv/crm/factor", {"key": secrets.token_hex(32)})
 
 
 def _policies(fleet: Fleet, settings: Settings) -> None:

@@ -255,6 +255,22 @@ def test_the_monitor_and_the_simulated_room_share_an_account_that_nobody_else_re
         client.read("kv/monitor/room")
 
 
+def test_the_key_of_the_one_time_codes_is_the_crm_s_alone(ready: World, host_at: HostAt) -> None:
+    """Made once; the manager neither reads nor replaces it."""
+    monitor, crm = (enrolled(host_at(name), ready) for name in ("ops1", "crm1"))
+    kept = login(crm, ready).read("kv/crm/factor")["data"]["key"]
+    assert len(bytes.fromhex(kept)) == 32
+    with pytest.raises(HvacError):
+        login(monitor, ready).read("kv/crm/factor")
+    with manager(ready.fleet, ready.door) as client:
+        configure(ready.fleet, client)
+        with pytest.raises(HvacError):
+            client.read("kv/crm/factor")
+        with pytest.raises(HvacError):
+            client.write_data("kv/crm/factor", data={"key": kept})
+    assert login(crm, ready).read("kv/crm/factor")["data"]["key"] == kept
+
+
 def hook(host: Host, name: str, body: str) -> None:
     path = host.etc / "tls-reload.d" / name
     path.write_text(f"#!/bin/sh\n{body}\n")

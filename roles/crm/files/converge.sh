@@ -13,7 +13,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 agent=jinku-agent.service
-secret=/etc/jinku/crm/pgpass
+secret=/etc/jinku/crm/pgpass factor=/etc/jinku/crm/factor.key
 
 changed() { echo "$*"; [ -z "$check" ]; } # true when the change is to be made
 started() { date -d "$(systemctl show -P "${2:-ExecMainStartTimestamp}" "$1")" +%s 2>/dev/null || echo 0; }
@@ -34,15 +34,15 @@ fetch_the_secret() {
     # The agent notices its new template by itself (jinku-agent.path), but a rotation before its time it does not.
     local second
     for second in $(seq 90); do
-        if [ -s "$secret" ] && ! refused; then return 0; fi
-        if [ -n "$check" ]; then echo "$secret: would be fetched" && return 0; fi
+        if [ -s "$secret" ] && [ -s "$factor" ] && ! refused; then return 0; fi
+        if [ -n "$check" ]; then echo "$secret, $factor: would be fetched" && return 0; fi
         if [ "$((second % 20))" = 3 ]; then
             [ ! -s "$secret" ] || echo "$secret: fetched again"
             systemctl try-restart "$agent"
         fi
         sleep 1
     done
-    echo "$secret: not written, or refused by the database, for $second s; see: journalctl -u $agent" >&2
+    echo "$secret, $factor: not written, or refused by the database, for $second s; see: journalctl -u $agent" >&2
     exit 1
 }
 

@@ -6,12 +6,14 @@
 - ``jinku-crm export CODE``: everything that is kept of one party
 - ``jinku-crm erase CODE``: erase a party, which must be inactive, and the files that nothing refers to any more
 - ``jinku-crm attachments [--sweep]``: files that nothing refers to; --sweep deletes them
+- ``jinku-crm unenrol LOGIN``: forget a person's second factor, so that a new one is set up at the next login
 """
 
 import argparse
 import json
 import ssl
 import sys
+import syslog
 import time
 import urllib.error
 import urllib.request
@@ -44,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         verbs.add_parser(name)
     for name in ("export", "erase"):
         verbs.add_parser(name).add_argument("code", help="code of the party")
+    verbs.add_parser("unenrol").add_argument("login", help="the person's login name")
     verbs.add_parser("attachments").add_argument("--sweep", action="store_true", help="delete them")
     arguments = parser.parse_args(argv)
     settings = Settings.load()
@@ -54,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         "export": lambda: export(settings, arguments.code),
         "erase": lambda: erase(settings, arguments.code),
         "attachments": lambda: attachments(settings, sweep=arguments.sweep),
+        "unenrol": lambda: unenrol(settings, arguments.login),
     }
     from trytond.exceptions import UserError
 
@@ -83,7 +87,7 @@ def health() -> dict[str, Any]:
 
 
 def users(settings: Settings) -> dict[str, Any]:
-    """Accounts: login, name, active, groups, whether the password is temporary, and until when it is good."""
+    """Accounts: login, name, active, groups, whether the password is temporary, until when it is good, whether there is a second factor."""
     from jinku_crm import pool
 
     def work(objects: Any) -> list[dict[str, Any]]:
@@ -104,7 +108,26 @@ def _account(user: Any) -> dict[str, Any]:
         "groups": sorted(group.name for group in user.groups),
         "password_temporary": bool(user.password_temporary),
         "password_until": user.password_until,
+        "second_factor": user.second_factor,
     }
+
+
+def unenrol(settings: Settings, login: str) -> dict[str, Any]:
+    """Forget a person's second factor and end their sessions; recorded in the journal. Raises LookupError when nobody has that login."""
+    from jinku_crm import pool
+
+    def work(objects: Any) -> int:
+        accounts = objects.get("res.user")
+        found = accounts.search([("login", "=", login), ("login", "!=", "root")])
+        if not found:
+            raise LookupError(f"{login}: nobody who may log in has this name")
+        accounts.reset_second_factor(found)
+        return int(found[0].id)
+
+    number = pool.run(settings.database, work)
+    syslog.openlog("jinku-crm", facility=syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_WARNING, f"second factor of user {number} was reset on the host")
+    return {"unenrolled": login}
 
 
 def export(settings: Settings, code: str) -> dict[str, Any]:

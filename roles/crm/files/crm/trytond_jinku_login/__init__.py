@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Tryton module: how people log in. See user.py, attempt.py and session.py."""
+"""A Tryton module: how people log in. See user.py, factor.py, attempt.py and session.py."""
 
 from trytond.pool import Pool
 
-from . import attempt, session, user
+from . import attempt, factor, session, user
 
 __all__ = ["register"]
 
 
 def register() -> None:
     """Tell Tryton's pool of the classes that this module extends."""
-    Pool.register(attempt.LoginAttempt, session.Session, user.User, module="jinku_login", type_="model")
+    Pool.register(attempt.LoginAttempt, factor.Factor, session.Session, user.User, module="jinku_login", type_="model")

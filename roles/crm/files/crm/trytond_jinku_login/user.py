@@ -2,7 +2,8 @@
 """A password that somebody else chose opens one door: the one to choosing one's own.
 
 Tryton asks for more by raising LoginException(name, message, type): every client then asks the person and logs in again with the
-answer under that name. So no session exists before the new password is set, and no client needs a change.
+answer under that name. So no session exists before the new password is set and the second factor (factor.py) is shown, and no client
+needs a change.
 
 Settings, in seconds: [password] reset_timeout, how long a temporary password is good; [jinku_login] password_max_age, when an own
 password must be replaced (0: never).
@@ -15,8 +16,9 @@ import time
 from trytond.config import config
 from trytond.exceptions import LoginException
 from trytond.i18n import gettext
-from trytond.model import fields
+from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
 from trytond.res.user import PasswordError
 from trytond.transaction import Transaction
 
@@ -56,6 +58,32 @@ class User(metaclass=PoolMeta):
         "Temporary Password", readonly=True, help="The person has not chosen the password."
     )
     password_until = fields.Timestamp("Password Good Until", readonly=True)
+    second_factor = fields.Function(fields.Boolean("One-time Code Set Up"), "get_second_factor")
+
+    @classmethod
+    def __setup__(cls):
+        """Whoever may write users may have one of them set up the second factor again."""
+        super().__setup__()
+        cls._buttons.update(
+            {"reset_second_factor": {"invisible": ~Eval("second_factor"), "depends": ["second_factor"]}}
+        )
+
+    @classmethod
+    def get_second_factor(cls, users, _name):
+        """Whether each has set up a second factor."""
+        enrolled = Pool().get("res.user.factor").enrolled(users)
+        return {user.id: user.id in enrolled for user in users}
+
+    @classmethod
+    @ModelView.button
+    def reset_second_factor(cls, users):
+        """Forget the second factor of the users, and log them out: it may be in other hands."""
+        pool = Pool()
+        pool.get("res.user.factor").forget(users)
+        pool.get("ir.session").clear(users)
+        pool.get("res.user.device").clear([user.login for user in users])
+        for user in users:
+            logger.warning("second factor of user %s was reset by user %s", user.id, Transaction().user)
 
     @classmethod
     def set_password(cls, users, name, value):
@@ -72,6 +100,8 @@ class User(metaclass=PoolMeta):
             )
             until = _now() + dt.timedelta(seconds=seconds) if value and seconds else None
             cls.write([user], {"password_temporary": bool(value) and not own, "password_until": until})
+            if not own:
+                Pool().get("res.user.factor").open([user])
 
     @classmethod
     def validate_password(cls, password, users):
@@ -90,32 +120,54 @@ class User(metaclass=PoolMeta):
 
     @classmethod
     def get_login(cls, login, parameters):
-        """As Tryton's, after which a temporary or aged password must be replaced before there is a user to return."""
+        """As Tryton's, for whom the second factor was shown in this very login, whatever `[session] authentications` says."""
         device = Pool().get("res.user.device").get_valid_cookie(login, parameters.get("device_cookie"))
         transaction = Transaction()
+        shown = []
         try:
-            with transaction.set_context(jinku_known_device=bool(device)):
+            with transaction.set_context(jinku_known_device=bool(device), jinku_second_factor=shown):
                 user_id = super().get_login(login, parameters)
         finally:
             _sleep_less(transaction)
-        if not user_id or "password" not in parameters:
-            return user_id
-        _, password_hash, password_reset = cls._get_login(login)
-        if not password_hash and not password_reset:
-            return user_id  # known by other means than a password of ours
-        user = cls(user_id)
-        temporary = user.password_temporary or not password_hash
-        aged = user.password_until is not None and user.password_until < _now()
-        if temporary and aged:
-            logger.error("temporary password of user %s has expired", user_id)
+        if user_id and user_id not in shown:
+            logger.error("user %s has shown one factor only", user_id)
             return None
-        if temporary or aged:
-            return user_id if cls._replace_password(user, parameters) else None
         return user_id
 
     @classmethod
-    def _replace_password(cls, user, parameters):
-        """Set the password that the parameters bring. True when done; raises LoginException for what is still missing.
+    def _login_totp(cls, login, parameters):
+        """The method `totp` of `[session] authentications`, after `password+`: an own password where there is none, then the second factor.
+
+        A code is good once: so it is asked for last, and the password is set when it was right.
+        """
+        user_id, password_hash, password_reset = cls._get_login(login)
+        if not user_id:
+            return None
+        user, own = cls(user_id), None
+        if "password" in parameters and (
+            password_hash or password_reset
+        ):  # else known by other means than a password of ours
+            temporary = user.password_temporary or not password_hash
+            aged = user.password_until is not None and user.password_until < _now()
+            if temporary and aged:
+                logger.error("temporary password of user %s has expired", user_id)
+                return None
+            if temporary or aged:
+                own = cls._own_password(user, parameters)
+                if own is None:
+                    return None
+        if not Pool().get("res.user.factor").shown(user, parameters):
+            return None
+        if own is not None:
+            with Transaction().set_user(user.id):
+                cls.write([user], {"password": own, "password_reset": None, "password_reset_expire": None})
+            logger.info("user %s has set an own password", user.id)
+        Transaction().context["jinku_second_factor"].append(user_id)
+        return user_id
+
+    @classmethod
+    def _own_password(cls, user, parameters):
+        """The password that the parameters bring, None when there were too many bad ones; raises LoginException for what is still missing.
 
         Clients keep earlier answers, so each round of question and repetition has names of its own.
         """
@@ -136,11 +188,8 @@ class User(metaclass=PoolMeta):
             if parameters[again] != password:
                 message = gettext("jinku_login.msg_password_differs")
                 continue
-            with Transaction().set_user(user.id):
-                cls.write([user], {"password": password, "password_reset": None, "password_reset_expire": None})
-            logger.info("user %s has set an own password", user.id)
-            return True
-        return False
+            return password
+        return None
 
     @classmethod
     def _refusal(cls, user, password, old):
