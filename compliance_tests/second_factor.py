@@ -20,7 +20,7 @@ from filelock import FileLock
 SETUP, CODE = "totp_setup", "totp_code"
 PERIOD_S = 30
 DIGITS = 6
-_URL = re.compile(r"otpauth://\S+")
+_URL = re.compile(r"otpauth://[^\s)）]+")
 
 
 def code_at(url: str, step: int) -> str:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crm_client import Crm, Door
@@ -59,3 +61,19 @@ def account(topology: Topology, places: Places, login: str, password: str) -> It
 
     yield become
     become("retire")
+
+
+@pytest.fixture
+def verb(topology: Topology, places: Places) -> Callable[..., dict[str, Any]]:
+    """``verb("export", "7")``: what a verb of the CRM's contract answers."""
+    node = topology.nodes_of("crm")[0].name
+
+    def ask(*words: str) -> dict[str, Any]:
+        command = ["ssh", "-F", str(places.ssh_config), node, "sudo", "jinku-crm", *words]
+        done = subprocess.run(command, text=True, capture_output=True, timeout=120, check=False)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert answer["schema"] == f"jinku/crm-{words[0]}/1"
+        assert ("error" in answer) == (done.returncode != 0)
+        return answer
+
+    return ask

@@ -6,16 +6,12 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from crm_client import Crm, CrmError, RefusedError
-
-from jinku.model import Topology
-from jinku.places import Places
 
 pytestmark = pytest.mark.fault
 ATTEMPTS = 5  # failed logins after which a name is refused
@@ -26,22 +22,6 @@ Account = Callable[[str], None]
 def new_password() -> str:
     """A password that the rules accept."""
     return f"Aa-{secrets.token_hex(12)}"
-
-
-@pytest.fixture
-def verb(topology: Topology, places: Places) -> Callable[..., dict[str, Any]]:
-    """``verb("export", "7")``: what a verb of the CRM's contract answers."""
-    node = topology.nodes_of("crm")[0].name
-
-    def ask(*words: str) -> dict[str, Any]:
-        command = ["ssh", "-F", str(places.ssh_config), node, "sudo", "jinku-crm", *words]
-        done = subprocess.run(command, text=True, capture_output=True, timeout=120, check=False)
-        answer: dict[str, Any] = json.loads(done.stdout)
-        assert answer["schema"] == f"jinku/crm-{words[0]}/1"
-        assert ("error" in answer) == (done.returncode != 0)
-        return answer
-
-    return ask
 
 
 def asked(crm: Crm, login: str, password: str, **answers: str) -> str:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on a CRM host as the application's account: the second factor of a login, tried by the application's own code.
+
+Everything happens in one transaction, which is rolled back at the end. Prints lines ``<what>=<what came of it>``: ``in``, ``refused``,
+``asks for <name>``, or the kind of an error.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import sys
+import time
+
+sys.path.insert(0, "/usr/lib/jinku/crm")
+os.environ["TRYTOND_CONFIG"] = "/etc/jinku/crm/trytond.conf"  # read by the imports below
+import psycopg2
+from jinku_crm import pool
+from passlib.totp import TOTP
+
+PERIOD = 30
+
+
+class Enough(Exception):  # noqa: N818 - no error: the way out of the transaction
+    """Ends the transaction without a trace."""
+
+
+def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tryton's pool has no types; one transaction, one text
+    """Make a person, try, and tell."""
+    from trytond.exceptions import LoginException, TrytonException
+    from trytond.transaction import Transaction
+
+    transaction = Transaction()
+    data, users, factors = (objects.get(name) for name in ("ir.model.data", "res.user", "res.user.factor"))
+    login, word, told = f"factor-{secrets.token_hex(6)}", f"aB3-{secrets.token_hex(12)}", ""
+    person = users.create([{"login": login}])[0]
+    users.write([person], {"password": word})
+    users.write([person], {"password_temporary": False, "password_until": None})
+
+    def tried(what, **answers):
+        nonlocal told
+        try:
+            said = "in" if users.get_login(login, {"password": word, **answers}) == person.id else "refused"
+        except LoginException as asks:
+            said, told = f"asks for {asks.name}", asks.message
+        except TrytonException as error:
+            said = type(error).__name__
+        transaction._atexit.clear()  # noqa: SLF001 - nobody waits for the sleep after a failure
+        print(f"{what}={said}")
+
+    def code(steps=0):
+        return totp.generate(time.time() + steps * PERIOD).token
+
+    tried("password alone, at first")
+    first = re.search(r"otpauth://[^\s)）]+", told)[0]
+    totp = TOTP.from_uri(first)
+    wrong = next(one for one in ("000000", "111111", "222222", "333333") if one not in map(code, range(-2, 3)))
+    tried("a wrong code at enrolment", totp_setup=wrong)
+    if time.time() % PERIOD > PERIOD - 4:  # or the half minute ends between two tries
+        time.sleep(4)
+    tried("the first code", totp_setup=code())
+    tried("password alone")
+    print(f"the secret again={'shown' if 'otpauth' in told else 'kept'}")
+    tried("the same code again", totp_code=code())
+    tried("the same code as one of the enrolment", totp_setup=code())
+    tried("an older code", totp_code=code(-1))
+    tried("a code of later", totp_code=code(3))
+    tried("a code and a wrong password", totp_code=code(1), password=word[::-1])
+    tried("a code and no password", totp_code=code(1), password="")
+    tried("the next code", totp_code=code(1))
+    for _ in range(7):
+        tried("many wrong codes", totp_code=wrong)
+    objects.get("res.user.login.attempt").remove(login)
+
+    def as_somebody(what, do, *groups):
+        made = {"login": f"other-{secrets.token_hex(6)}", "groups": [("add", [data.get_id(*one) for one in groups])]}
+        other = users.create([made])[0].id
+        try:
+            with transaction.set_user(other), transaction.set_context(_check_access=True):
+                said = do()
+        except (TrytonException, psycopg2.Error) as error:
+            said = type(error).__name__
+        print(f"{what}={said}")
+
+    admin = ("res", "group_admin")
+    secret, names = totp.base32_key, sorted(name for name in users._fields if name != "avatar")
+    as_somebody("what an administrator reads", lambda: secret in repr(users.read([person.id], names)), admin)
+    as_somebody("the record of it by an administrator", lambda: factors.search([]) and "read", admin)
+    print(f"methods from outside={len(factors.__rpc__)}")
+    cursor = transaction.connection.cursor()
+    cursor.execute("SELECT f::text FROM res_user_factor f WHERE f.user = %s", (person.id,))
+    (kept,) = cursor.fetchone()
+    print(
+        f"the database={'gives it away' if secret in kept or totp.hex_key.lower() in kept.lower() else 'keeps no secret'}"
+    )
+
+    as_somebody("reset by anybody", lambda: users.reset_second_factor([person]) and "done")
+    as_somebody("reset by an administrator", lambda: users.reset_second_factor([person]) or "done", admin)
+    tried("password alone, after the reset")
+    print(f"the secret after the reset={'the old one' if first in told else 'another'}")
+    factors.write(factors.search([("user", "=", person.id)]), {"until": "2000-01-01 00:00:00"})
+    tried("an enrolment that comes too late")
+    raise Enough
+
+
+with contextlib.suppress(Enough):
+    pool.run("crm", work)
