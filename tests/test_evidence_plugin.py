@@ -3,8 +3,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -313,9 +315,20 @@ def test_telnet_is_absent(host):
 """
 
 
+WAIVER = """
+waivers:
+  - {{item: "dengbao:8.1.4.1.d", object: "application:*", owner: Li, reason: until people have the app, date: {today}, until: {today}}}
+"""
+
+
 @pytest.mark.parametrize(("sound", "code"), [(True, 0), (False, 1)])
-def test_a_waived_finding_is_expected_and_stays_a_finding_and_another_fails_the_run(sound, code, tmp_path):
-    done, document = run(tmp_path, WAIVED % sound, "--node", "crm1")  # the lab's controls.yaml waives 8.1.4.1.d of it
+def test_a_waived_finding_is_expected_and_stays_a_finding_and_another_fails_the_run(sound, code, tmp_path, monkeypatch):
+    waiving = tmp_path / "lab"
+    waiving.mkdir()
+    shutil.copy(CHECKOUT / "inventories/lab/environment.yaml", waiving)
+    (waiving / "controls.yaml").write_text(WAIVER.format(today=f"{datetime.now(UTC):%Y-%m-%d}"))
+    monkeypatch.setenv("JINKU_ENV", str(waiving))
+    done, document = run(tmp_path, WAIVED % sound, "--node", "crm1")
     assert done.returncode == code, done.stdout + done.stderr
     assert "1 xfailed" in done.stdout
     verdicts = {record.item: str(record.verdict) for record in read_result(document).records}

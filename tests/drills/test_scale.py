@@ -56,8 +56,7 @@ def test_one_more_edge_serves_is_checked_and_goes_again(grown: Path, tmp_path: P
     assert pairs
     assert set(pairs) == {"conform"}
     bad = [record for record in found["records"] if record["object"] in own and record["verdict"] == "nonconform"]
-    waived = {"dengbao:8.1.4.1.d", "iso27001:A.8.5"}
-    assert not [record["test"] for record in bad if record["item"] not in waived]
+    assert not [record["test"] for record in bad]
 
     less = jinku("up")
     assert "removed host edge9" in less.stdout, less.stdout
