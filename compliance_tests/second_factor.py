@@ -53,7 +53,7 @@ class Authenticator:
                     known[login] = {"url": found[0], "step": 0}
             if login not in known:
                 raise LookupError(
-                    f"{login}: the CRM asks for a code, and its secret was never shown here ({self._kept})"
+                    f"{login}: the CRM asks for a code, and its secret was never shown here ({self._kept}); on its host: jinku-crm unenrol {login}"
                 )
             mine = known[login]
             step = max(int(time.time()) // PERIOD_S, int(mine["step"]) + 1)
