@@ -74,7 +74,8 @@ lint: bootstrap-tests ## Run the static checks
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/ansible-lint --offline
 	@shellcheck .ci/run tools/*.sh hardening/*/files/usr/local/libexec/* roles/*/files/etc/jinku/tls-reload.d/* \
-		roles/log/files/usr/local/sbin/jinku-log-retention roles/log/files/usr/local/sbin/jinku-recordings
+		roles/log/files/usr/local/sbin/jinku-log-retention roles/log/files/usr/local/sbin/jinku-recordings \
+		roles/room/files/usr/local/libexec/jinku-ups
 	@shellcheck --shell=bash roles/*/files/converge.sh
 	@shellcheck --shell=sh --exclude=SC1091,SC2086,SC3028 stacks/provider/lab/scripts/*.sh
 

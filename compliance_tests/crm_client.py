@@ -17,7 +17,8 @@ from typing import Any, Self
 from second_factor import AUTHENTICATOR, CODE, SETUP, Authenticator
 
 from jinku.model import Node, Topology
-from jinku.model.topology import ALIASES, EDGE_HTTPS
+from jinku.model.profiles import ALIASES
+from jinku.model.topology import EDGE_HTTPS
 from jinku.places import Places
 
 TIMEOUT_S = 60.0

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 from asking import ask
 
-from jinku.model.topology import ALIASES, LOOPBACK
+from jinku.model.profiles import ALIASES
+from jinku.model.topology import LOOPBACK
 
 OWN = ("/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key")
 

@@ -13,3 +13,6 @@ path "volumes/decrypt/host-<host>" { capabilities = ["update"] }
 
 # It has its SSH host key signed, so that people know it without having met it.
 path "ssh_hosts/sign/host-<host>" { capabilities = ["update"] }
+
+# It asks how the UPS of its site is, under the account of those that only listen.
+path "kv/power/host" { capabilities = ["read"] }

@@ -114,6 +114,9 @@ path "volumes/keys/+" { capabilities = ["create", "read", "update"] }
 # Secrets that people bring, such as the sensors' account: written and listed, never read back.
 path "kv/monitor" { capabilities = ["list"] }
 path "kv/monitor/room" { capabilities = ["create", "update"] }
+path "kv/power" { capabilities = ["list"] }
+path "kv/power/host" { capabilities = ["create", "update"] }
+path "kv/power/primary" { capabilities = ["create", "update"] }
 
 # The key of the one-time codes of the CRM's people: put there once; neither seen nor replaced afterwards.
 path "kv/crm" { capabilities = ["list"] }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sections of environment.yaml: where alarms go, and what the machine room measures."""
+"""Sections of environment.yaml: where alarms go, what the machine room measures, and its power."""
 
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Literal, Self
@@ -11,6 +11,8 @@ from jinku.model.fields import Domain, Duty, KeyFile, Name, Port, Section
 Mailbox = Annotated[
     str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9._+-]+@([a-z0-9-]+\.)+[a-z][a-z0-9-]*$")
 ]
+UpsName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,29}$")]
+UpsSite = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
 Oid = Annotated[str, StringConstraints(max_length=200, pattern=r"^1\.3(\.(0|[1-9][0-9]*)){3,}$")]
 
 
@@ -85,8 +87,27 @@ class RoomDevice(Section):
     """What it measures."""
 
 
+class Ups(Section):
+    """The `upsd` (Network UPS Tools) that tells the hosts of a site how their UPS is."""
+
+    unit: UpsName = "ups"
+    """Name of the UPS there (`upsc -l`)."""
+    address: IPv4Address
+    """Address of the machine that it runs on: the one that the UPS is plugged into, or its network card."""
+    port: Port = 3493
+    """Its port; it must offer TLS (STARTTLS)."""
+    name: Domain
+    """Name in its certificate."""
+    authority: KeyFile | None = None
+    """PEM file on this machine with the authority of its certificate; absent: the environment's own."""
+
+
 class Room(Section):
     """The machine room. The backend `lab` simulates one."""
 
     devices: dict[Name, RoomDevice] = {}
     """Devices by name; the monitor asks them by SNMPv3 (authPriv, SHA-256 and AES)."""
+    ups: dict[UpsSite, Ups] = {}
+    """The UPS of each site, by the site's name; its hosts stop in order when its battery is low."""
+    stop_step_seconds: Annotated[int, Field(ge=5, le=300)] = 15
+    """Seconds between one stage of that stop and the next; from "battery low" on the battery must last for seven of them."""

@@ -80,7 +80,9 @@ def diagram_svg(topology: Topology, language: str = "en") -> str:
             f'<rect class="out" x="16" y="{top}" width="134" height="44" rx="8"/><text class="outtext" x="83" y="{top + 27}" text-anchor="middle">{escape(words.get(name, name))}</text>'
         )
     body += _arrows(topology, where)
-    every = ", ".join(dict.fromkeys(flow.service.name for flow in topology.flows if flow.source == HOSTS))
+    every = ", ".join(
+        dict.fromkeys(flow.service.name for flow in topology.flows if flow.source.startswith((HOSTS, "site_")))
+    )
     body.append(f'<text class="small" x="16" y="{y + 4}">{escape(words["every"])} {escape(every)}</text>')
     height = y + 20
     return (
@@ -141,7 +143,7 @@ def _arrows(topology: Topology, where: dict[str, tuple[float, float]]) -> list[s
     """Flows between zones; those of every host, and the bastion's SSH to every host, would hide the picture."""
     found: dict[tuple[str, str], list[str]] = {}
     for pair in topology.allowed():
-        if pair.id.startswith((f"{HOSTS}>", "bastion>")) or pair.destination == TIME:
+        if pair.id.startswith((f"{HOSTS}>", "site_", "bastion>")) or pair.destination == TIME:
             continue
         ends = (_end(topology, pair.source), _end(topology, pair.destination))
         if ends[0] != ends[1]:

@@ -21,7 +21,7 @@ from jinku.model.topology import (
     Topology,
 )
 
-_DATA_MAY_REACH = {"vault", "log", "sessions", "ntp", "mirror"}
+_DATA_MAY_REACH = {"vault", "log", "sessions", "ntp", "mirror", "ups"}
 _SMALLEST_ZONE = 29
 
 
@@ -185,6 +185,16 @@ def _room(topology: Topology) -> Iterator[str]:
         for (quantity, place), count in Counter((point.quantity, point.place) for point in device.points).items():
             if count > 1:
                 yield f"{field}.points: {quantity} at {place} is written {count} times; a place of its own for each"
+    for site, ups in topology.env.room.ups.items():
+        field = f"room.ups.{site}"
+        if site not in topology.sites:
+            yield f"{field}: there is no site {site!r}; one of {', '.join(topology.sites)}"
+        if ups.address in taken:
+            yield f"{field}.address: {ups.address} is {taken[ups.address]}'s; the address of the machine beside the UPS"
+        elif any(
+            ups.address in networks.network for networks in topology.zones.values() if networks.zone != "facility"
+        ):
+            yield f"{field}.address: {ups.address} lies in a zone of hosts; an address in the zone facility, or outside of the sites"
     if topology.env.room.devices and not topology.nodes_of("monitor"):
         yield "room.devices: nobody reads them, for no node has the tier monitor; a node with it"
 

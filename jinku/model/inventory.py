@@ -7,7 +7,9 @@ from jinku.model.alarms import alerts_of
 from jinku.model.environment import Operator
 from jinku.model.firewall import node_ruleset
 from jinku.model.people import accounts_on, keys_of, principal
-from jinku.model.topology import ACME, ALIASES, LOOPBACK, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
+from jinku.model.power import longest_stop, stop_after
+from jinku.model.profiles import ALIASES
+from jinku.model.topology import ACME, LOOPBACK, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
 from jinku.places import Places
 
 AUTOMATION = "automation"
@@ -72,6 +74,7 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
         },
         "jinku_alerts": _alerts(topology, places),
         "jinku_room": {name: device.model_dump(mode="json") for name, device in topology.room.items()},
+        "jinku_ups": {site: ups.model_dump(mode="json") for site, ups in topology.ups.items()},
         "jinku_state": str(places.state),
         "ansible_user": AUTOMATION,
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -125,6 +128,13 @@ def _host_variables(topology: Topology, node: Node) -> dict[str, Any]:
             "interface": node.interface,
             "volumes": [{"name": volume.name, "mount": volume.mount} for volume in node.volumes],
             "operators": [operator.name for operator in accounts_on(topology.env, node)],
+            "stop": {
+                "after": stop_after(topology.env, node.tiers),
+                "last": longest_stop(
+                    topology.env, (other.tiers for other in topology.nodes if other.site == node.site)
+                ),
+                "step": topology.env.room.stop_step_seconds,
+            },
         },
         "jinku_firewall_ruleset": node_ruleset(topology, node),
     }

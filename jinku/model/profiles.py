@@ -31,6 +31,21 @@ VOLUMES: dict[Tier, tuple[tuple[str, str, int], ...]] = {
 }
 
 
+#: Names by which one tier finds another, whatever node it runs on.
+ALIASES: dict[Tier, str] = {
+    "edge": "crm",
+    "crm": "app",
+    "postgres": "db",
+    "vault": "vault",
+    "log": "log",
+    "bastion": "bastion",
+    "witness": "witness",
+    "monitor": "monitor",
+    "backup": "backup",
+    "room": "room",
+}
+
+
 class NodeSpec(NamedTuple):
     """A node of a profile, before it has addresses."""
 

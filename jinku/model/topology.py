@@ -7,11 +7,12 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from urllib.parse import urlsplit
 
-from jinku.model.alarm_sections import RoomDevice
+from jinku.model.alarm_sections import RoomDevice, Ups
 from jinku.model.alarms import room_of, ways_of
 from jinku.model.environment import Environment, ExtraFlow, Tier, Zone
 from jinku.model.networks import Volume, ZoneNetworks
-from jinku.model.profiles import VOLUMES, NodeSpec, specs
+from jinku.model.power import ups_of
+from jinku.model.profiles import ALIASES, VOLUMES, NodeSpec, specs
 
 #: Order of the zones in a site's network: explicit numbers, so that growth renumbers nobody. Part 7 is kept free.
 ZONES: dict[Zone, int] = {"dmz": 0, "app": 1, "data": 2, "security": 3, "ops": 4, "audit": 5, "facility": 6}
@@ -54,19 +55,20 @@ BACKUP_AGENT = Service("backup_agent", "postgres", 8432)
 ATTACHMENTS = Service("attachments", "crm", 8444)
 NODE_METRICS = Service("node_metrics", HOSTS, 9100)
 ROOM_SENSORS = Service("room_sensors", ROOM, 161, "udp")
+UPS = Service("ups", ROOM, 3493)  # or the place that `room.ups` names
 NTP = Service("ntp", TIME, 123, "udp")
 PACKAGES = Service("mirror", MIRROR, 3142)
 ACME_DIRECTORY = Service("acme", ACME, 443)  # or the port that `edge.acme_directory` names
 _SERVICES = (SSH, EDGE_HTTPS, EDGE_HTTP, CRM, POSTGRES, VAULT, VAULT_CLUSTER, LOG, WITNESS, SESSIONS)
 _COPIED = (BACKUP_AGENT, ATTACHMENTS)
-SERVICES = {service.name: service for service in (*_SERVICES, *_COPIED, NODE_METRICS, ROOM_SENSORS, NTP, PACKAGES)}
+SERVICES = {service.name: service for service in (*_SERVICES, *_COPIED, NODE_METRICS, ROOM_SENSORS, UPS, NTP, PACKAGES)}
 #: Ports on loopback, for the programs of one host among each other: no flow leads there, and nobody else may listen.
 LOOPBACK = {"prometheus": 9090, "alertmanager": 9093, "blackbox_exporter": 9115, "snmp_exporter": 9116}
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Who may reach which service, and why. ``source``: a tier, a node, ``hosts`` or an outside place.
+    """Who may reach which service, and why. ``source``: a tier, a node, a site (``site_a``), ``hosts`` or an outside place.
 
     ``only``: tier to which the destination is narrowed when the service is on every host.
     """
@@ -113,20 +115,6 @@ FLOWS = (
     Flow(HOSTS, PACKAGES, en="every host fetches updates", zh="各主机获取更新"),
     Flow("edge", ACME_DIRECTORY, en="the edge gets the users' certificate", zh="边界获取对外证书"),
 )
-
-#: Names by which one tier finds another, whatever node it runs on.
-ALIASES: dict[Tier, str] = {
-    "edge": "crm",
-    "crm": "app",
-    "postgres": "db",
-    "vault": "vault",
-    "log": "log",
-    "bastion": "bastion",
-    "witness": "witness",
-    "monitor": "monitor",
-    "backup": "backup",
-    "room": "room",
-}
 
 
 @dataclass(frozen=True)
@@ -233,8 +221,10 @@ class Topology:
         raise KeyError(name)
 
     def nodes_of(self, where: str) -> tuple[Node, ...]:
-        """Nodes that a flow's end means: a tier's, one node, or all of them for ``hosts``; empty for outside places."""
-        return tuple(node for node in self.nodes if where == HOSTS or where in node.tiers or where == node.name)
+        """Nodes that a flow's end means: a tier's, one node, all of a site (``site_a``) or of all (``hosts``); empty for outside places."""
+        return tuple(
+            node for node in self.nodes if where in {HOSTS, node.name, f"site_{node.site}"} or where in node.tiers
+        )
 
     @cached_property
     def volumes(self) -> tuple[Volume, ...]:
@@ -255,6 +245,7 @@ class Topology:
             **({ACME: tuple(_host(address) for address in env.outside.acme) or own} if self.acme else {}),
             **{way.name: (_host(way.address),) for way in ways_of(env)},
             **({ROOM: tuple(_host(device.address) for device in devices)} if devices else {}),
+            **{f"ups_{site}": (_host(ups.address),) for site, ups in env.room.ups.items()},
             **env.outside.others,
         }
 
@@ -273,6 +264,20 @@ class Topology:
         return room_of(self.env, next((node.address for node in self.nodes_of(ROOM)), None))
 
     @cached_property
+    def ups(self) -> dict[str, Ups]:
+        """The UPS of each site that has one; in the backend ``lab`` the node ``room1`` stands for the machines beside them."""
+        node = next(iter(self.nodes_of(ROOM)), None)
+        return ups_of(self.env, node.address if node else None, UPS.port, node.aliases[0] if node else "")
+
+    def _power(self) -> Iterator[Flow]:
+        """Every host of a site asks how that site's UPS is, and no other's."""
+        for site, ups in self.ups.items():
+            service = replace(UPS, where=f"ups_{site}" if self.env.room.ups else ROOM, port=ups.port)
+            yield Flow(
+                f"site_{site}", service, en="every host of a site hears when its power fails", zh="各站点主机获知断电"
+            )
+
+    @cached_property
     def inside(self) -> tuple[Network, ...]:
         """Networks of all sites, with the zones that lie outside their site's network."""
         networks: list[Network] = []
@@ -286,7 +291,11 @@ class Topology:
     def flows(self) -> tuple[Flow, ...]:
         """The product's flows whose two ends exist here, then the operator's."""
         ways = (Flow("monitor", Service(way.name, way.name, way.port), way.en, way.zh) for way in ways_of(self.env))
-        ends = [flow for flow in (*FLOWS, *ways) if self._exists(flow.source) and self._exists(flow.destination)]
+        ends = [
+            flow
+            for flow in (*FLOWS, *ways, *self._power())
+            if self._exists(flow.source) and self._exists(flow.destination)
+        ]
         known = [self._placed(flow) for flow in ends]
         return (*known, *(self._extra(flow) for flow in self.env.flows))
 

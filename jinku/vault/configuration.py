@@ -54,13 +54,17 @@ def configure(fleet: Fleet, client: hvac.Client, *, dry: bool = False) -> list[s
 def _secrets(fleet: Fleet, settings: Settings) -> None:
     """Have a place for secrets that people bring, and in it those that are made here, once, and not read again.
 
-    They are the account of a simulated room, and the key from which the CRM derives the secrets of its people's one-time codes.
+    They are the accounts of a simulated room and its batteries, and the key from which the CRM derives the secrets of its people's
+    one-time codes.
     """
     if not settings.mount("mounts", "kv", "kv", _YEAR):
         return
     if fleet.of_tier("room") and "room" not in settings.names("kv/monitor"):
         account = {"user": "monitor", "authentication": secrets.token_hex(16), "privacy": secrets.token_hex(16)}
         settings.write("kv/monitor/room", account)
+    if fleet.of_tier("room"):
+        for name in sorted({"host", "primary"} - set(settings.names("kv/power"))):
+            settings.write(f"kv/power/{name}", {"user": name, "password": secrets.token_hex(16)})
     if fleet.of_tier("crm") and "factor" not in settings.names("kv/crm"):
         settings.write("kv/crm/factor", {"key": secrets.token_hex(32)})
 

@@ -19,7 +19,7 @@ from directory import Directory
 
 from jinku.model import Topology, load_environment
 from jinku.model.loading import environment_file
-from jinku.model.topology import ALIASES
+from jinku.model.profiles import ALIASES
 from jinku.places import CHECKOUT, Places
 
 sys.path.insert(0, str(CHECKOUT / "compliance_tests"))
