@@ -7,7 +7,7 @@ BIN := .venv/bin
 JINKU := $(BIN)/jinku --env $(ENV)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start test-long-drills test-unseal test-upgrade test-alarms sabotage benchmark lint docs format lock bootstrap bootstrap-tests
+.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start test-long-drills test-power test-unseal test-upgrade test-alarms sabotage benchmark lint docs format lock bootstrap bootstrap-tests
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ test-unseal: bootstrap-tests ## Bring up a lab of its own whose vault three oper
 
 test-upgrade: bootstrap-tests ## Bring up an earlier Jinku in a lab of its own, then this one over it
 	@$(BIN)/pytest tests/drills -m upgrade
+
+test-power: bootstrap-tests ## Let the battery of the lab's UPS run low: a site stops in order, and starts again (lab only, ten minutes)
+	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m power -s
 
 lint: bootstrap-tests ## Run the static checks
 	@$(BIN)/ruff check .
