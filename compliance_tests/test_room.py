@@ -13,7 +13,8 @@ TEMPERATURE_C, HUMIDITY_PERCENT = 27, 60
 WATER = {"water": "WaterLeak"}
 AIR = {"temperature": "OverTemperature", "humidity": "Damp"}
 DAMP = {"humidity": "Damp"}
-BOUNDS = {"temperature": (15, TEMPERATURE_C), "humidity": (1, HUMIDITY_PERCENT)}
+POWER = {"mains": "OnBattery", "battery": "BatteryLow"}
+BOUNDS = {"temperature": (15, TEMPERATURE_C), "humidity": (1, HUMIDITY_PERCENT), "battery": (80, 100)}
 
 
 @pytest.fixture
@@ -126,6 +127,28 @@ def test_heat_is_an_alarm(monitor, topology):
     fires(monitor, topology, AIR)
 
 
+@pytest.mark.control("dengbao:8.1.1.9.b", "iso27001:A.7.11")
+@pytest.mark.objects("environment")
+@pytest.mark.setting
+def test_mains_and_battery_are_watched(monitor, topology):
+    """The card of the UPS said within five minutes that mains is there and the battery charged (80 percent); both alarms are loaded.
+
+    zh: UPS 网卡五分钟内上报市电正常、电量不低于 80%，两项告警规则均已加载。
+    """
+    judged(monitor, topology, POWER)
+
+
+@pytest.mark.control("dengbao:8.1.1.9.b", "iso27001:A.7.11")
+@pytest.mark.objects("environment")
+@pytest.mark.behaviour
+def test_a_power_failure_is_an_alarm(monitor, topology):
+    """Fed with a UPS that runs on battery and a battery at 20 percent, the installed rules fire, and alarms go out.
+
+    zh: 输入“电池供电”与电量 20% 时已安装规则触发，告警通道可送达。
+    """
+    fires(monitor, topology, POWER)
+
+
 @pytest.mark.control("iso27001:A.8.24")
 @pytest.mark.objects("environment")
 @pytest.mark.setting
@@ -150,25 +173,35 @@ def _says(quantity, value):
     return f"{find} && echo '{value}' > {POINTS}/$oid", f"{find} && rm -f {POINTS}/$oid"
 
 
-_WRONG = [_says("water", "1"), _says("temperature", "none"), _says("humidity", "750")]
+_WRONG = [_says("water", "1"), _says("temperature", "none"), _says("humidity", "750"), _says("battery", "60")]
 
 SABOTAGE = (
     Sabotage(
-        "water below the floor, a silent thermometer and damp air",
+        "water below the floor, a silent thermometer, damp air and a battery that is not charged",
         on="environment",
         where="room",
         breaks=" && ".join(breaks for breaks, _ in _WRONG),
         mends=" && ".join(mends for _, mends in _WRONG),
-        kills=("test_water_is_looked_for", "test_temperature_and_humidity_are_in_their_bounds", "test_the_air_is_dry"),
+        kills=(
+            "test_water_is_looked_for",
+            "test_temperature_and_humidity_are_in_their_bounds",
+            "test_the_air_is_dry",
+            "test_mains_and_battery_are_watched",
+        ),
         settle=20.0,
     ),
     Sabotage(
         "the room's alarms are mute",
         on="environment",
-        breaks="sed -i.sabotage 's/} == 1$/} == 9/; s/> 60 <= 100/> 600/; s/> 27 < 80/> 270/' /etc/prometheus/rules/room.yml"
+        breaks="sed -i.sabotage 's/} == 1$/} == 9/; s/> 60 <= 100/> 600/; s/> 27 < 80/> 270/; s/< 30 >= 0/< -5/' /etc/prometheus/rules/room.yml"
         " && systemctl reload prometheus",
         mends="mv /etc/prometheus/rules/room.yml.sabotage /etc/prometheus/rules/room.yml && systemctl reload prometheus",
-        kills=("test_a_wet_detector_is_an_alarm", "test_damp_air_is_an_alarm", "test_heat_is_an_alarm"),
+        kills=(
+            "test_a_wet_detector_is_an_alarm",
+            "test_damp_air_is_an_alarm",
+            "test_heat_is_an_alarm",
+            "test_a_power_failure_is_an_alarm",
+        ),
         settle=2.0,
     ),
     Sabotage(

@@ -3,7 +3,7 @@
 
 Prints a JSON object by ``address,port``: ``speaks`` (ssh, tls, members, redirect or clear), ``version`` and ``suite`` of the handshake,
 ``old`` (what TLS 1.1 got), ``certificate`` (DER, base64) and ``answer`` (what came to a request in clear, 80 characters).
-PostgreSQL is asked for TLS in its own way first.
+PostgreSQL and NUT's upsd are asked for TLS in their own ways.
 """
 
 import base64
@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 warnings.simplefilter("ignore")  # Python warns of TLS 1.1; we want it refused
 SECONDS = 3
+#: What a server wants to hear before TLS, and what it then says.
+BEFORE = {"": (b"", b""), "postgres": (b"\0\0\0\x08\x04\xd2\x16\x2f", b"S"), "upsd": (b"STARTTLS\n", b"OK STARTTLS\n")}
 
 
 def connected(address, port):
@@ -24,16 +26,17 @@ def connected(address, port):
     return one
 
 
-def handshake(address, port, postgres, oldest, newest):
+def handshake(address, port, way, oldest, newest):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version, context.maximum_version = oldest, newest
     context.load_cert_chain("/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key")
     with connected(address, port) as plain:
-        if postgres:
-            plain.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
-            if plain.recv(1) != b"S":
+        asked, wanted = BEFORE[way]
+        if asked:
+            plain.sendall(asked)
+            if plain.recv(len(wanted)) != wanted:
                 raise ssl.SSLError("no TLS offered")
         with context.wrap_socket(plain) as wrapped:
             return wrapped.version(), wrapped.cipher()[0], base64.b64encode(wrapped.getpeercert(True)).decode()
@@ -57,10 +60,10 @@ def looked_at(word):
         return word, {**found, "speaks": "ssh"}
     if answer.startswith(b"HTTP/1") and answer[9:12] in (b"301", b"302", b"308") and b"\nLocation: https://" in answer:
         return word, {**found, "speaks": "redirect"}
-    for postgres in (False, True):
+    for way in BEFORE:
         try:
             version, suite, certificate = handshake(
-                address, int(port), postgres, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+                address, int(port), way, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
             )
         except (OSError, ValueError) as error:
             if "ALERT" in (getattr(error, "reason", None) or ""):
@@ -68,7 +71,7 @@ def looked_at(word):
                 found = {**found, "speaks": "members", "old": f"refused: {error.reason}"}
             continue
         try:
-            old = handshake(address, int(port), postgres, ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)[0]
+            old = handshake(address, int(port), way, ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)[0]
         except (OSError, ValueError) as error:
             old = f"refused: {getattr(error, 'reason', None) or error}"
         return word, {
