@@ -24,7 +24,7 @@ ROOM = next(iter(TOPOLOGY.nodes_of("room"))).name
 TRY = Path(__file__).parents[2] / "compliance_tests/asked/ups_try.py"
 STEP_SECONDS = ENVIRONMENT.room.stop_step_seconds
 TURN = {node.name: stop_stage(node.tiers) for node in TOPOLOGY.nodes}
-OFF_SECONDS, BACK_SECONDS = 60, 240  # bounds for two cores, not targets
+OFF_SECONDS, BACK_SECONDS = 60, 180  # bounds for two cores, not targets
 
 
 def of(site: str) -> set[str]:

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import re
 import stat
 import subprocess
 import time
@@ -236,7 +237,7 @@ def test_the_monitor_and_the_simulated_room_share_an_account_that_nobody_else_re
     for host, role, owner in ((monitor, "monitor", "prometheus"), (room, "room", "Debian-snmp")):
         more = {"jinku_room": {"a": {}}, "ansible_managed": "made by a test"}
         text = replace(ready, folder=host.etc.parent.parent).render(role, f"etc/jinku/agent.d/{role}.hcl", **more)
-        text = text.replace(f'"{owner}"', '"root"').replace('"/usr/bin/systemctl"', '"true"')
+        text = text.replace(f'"{owner}"', '"root"').replace('"nut"', '"root"').replace('"/usr/bin/systemctl"', '"true"')
         (host.etc / f"agent.d/{role}.hcl").write_text(text)
         (host.etc / role).mkdir()
     told, users = monitor.etc / "monitor/snmp-auth.yml", room.etc / "room/users.conf"
@@ -269,6 +270,42 @@ def test_the_key_of_the_one_time_codes_is_the_crm_s_alone(ready: World, host_at:
         with pytest.raises(HvacError):
             client.write_data("kv/crm/factor", data={"key": kept})
     assert login(crm, ready).read("kv/crm/factor")["data"]["key"] == kept
+
+
+def test_only_the_machine_beside_the_ups_gets_the_account_that_may_stop_all(ready: World, host_at: HostAt) -> None:
+    """The roles' own templates, rendered by the agent: settings of upsmon on each host, accounts of upsd on the room's."""
+    ups = {"a": {"unit": "ups-a", "address": "127.0.0.1", "port": 3493, "name": "room.test.jinku", "authority": None}}
+    crm, room = (enrolled(host_at(name), ready) for name in ("crm1", "room1"))
+    for host in (crm, room):
+        own = next(one for one in ready.variables["jinku_hosts"] if one["name"] == host.name)
+        told = {"jinku_node": {**own, "site": "a", "stop": {"after": 15, "last": 90, "step": 15}}, "jinku_ups": ups}
+        for role in ("../hardening/power", *(["room"] if host is room else [])):
+            path = f"etc/jinku/agent.d/{role.rpartition('/')[2]}.hcl"
+            moved = replace(ready, folder=host.etc.parent.parent)
+            text = moved.render(role, path, ansible_managed="made by a test", jinku_room={}, **told)
+            text = re.sub('"(nut|Debian-snmp)"', '"root"', text).replace('"/usr/bin/systemctl"', '"true"')
+            (host.etc.parent.parent / path).write_text(text)
+    with agent(crm), agent(room):
+        for file, host in (("power/upsmon.conf", crm), ("power/upsmon.conf", room), ("power/upsd.users", room)):
+            wait_for((host.etc / file).exists, host)
+            assert stat.S_IMODE((host.etc / file).stat().st_mode) == 0o640
+    listens, rules = ((host.etc / "power/upsmon.conf").read_text() for host in (crm, room))
+    monitors = [next(line.split() for line in text.splitlines() if "MONITOR" in line) for text in (listens, rules)]
+    assert [(words[1], words[2], words[3], words[5]) for words in monitors] == [
+        ("ups-a@127.0.0.1:3493", "1", '"host"', "secondary"),
+        ("ups-a@127.0.0.1:3493", "1", '"primary"', "primary"),
+    ]
+    assert monitors[0][4] != monitors[1][4]
+    assert "FINALDELAY 15\n" in listens
+    assert "HOSTSYNC 105\n" in rules
+    accounts = [line.strip() for line in (room.etc / "power/upsd.users").read_text().splitlines()]
+    passwords = [words[4].strip('"') for words in monitors]
+    assert accounts == [
+        *("[host]", f"password = {passwords[0]}", "upsmon secondary"),
+        *("[primary]", f"password = {passwords[1]}", "upsmon primary"),
+    ]
+    with pytest.raises(HvacError):
+        login(crm, ready).read("kv/power/primary")
 
 
 def hook(host: Host, name: str, body: str) -> None:

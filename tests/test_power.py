@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order in which hosts stop when the battery is low: whole, the same as that of the flows, and in the model only."""
+
+import copy
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from jinku.model import InputError, Topology, load_environment
+from jinku.model.environment import Tier
+from jinku.model.inventory import inventory
+from jinku.model.power import STOP_ORDER, longest_stop, stop_after, stop_stage
+from jinku.model.topology import FLOWS
+from jinku.places import CHECKOUT, Places
+
+LAB: dict[str, Any] = yaml.safe_load((CHECKOUT / "inventories/lab/environment.yaml").read_text(encoding="utf-8"))
+#: Flows whose source stops after their destination, and why that is right.
+BACKWARDS = {
+    "vault>postgres": "the vault rotates passwords now and then; everybody needs the vault to open what is shut",
+    "monitor>edge_https": "the monitor looks on, to tell people; it does not need the edge",
+    "backup>attachments": "what a copy did not get is fetched by the next one",
+    "log>witness": "seals wait on the log host's disk, and the last lines are worth more than the last seal",
+}
+
+
+def topology(tmp_path: Path, **changes: Any) -> Topology:
+    file = tmp_path / "environment.yaml"
+    file.write_text(yaml.safe_dump({**copy.deepcopy(LAB), **changes}), encoding="utf-8")
+    return Topology.of(load_environment(file))
+
+
+def test_every_tier_stops_in_one_stage() -> None:
+    assert Counter(tier for stage in STOP_ORDER for tier in stage) == Counter(get_args(Tier))
+
+
+def test_who_asks_stops_no_later_than_who_answers() -> None:
+    tiers = set(get_args(Tier))
+    wrong = {
+        flow.id
+        for flow in FLOWS
+        if flow.source in tiers
+        and flow.destination in tiers
+        and stop_stage([flow.source]) > stop_stage([flow.destination])  # type: ignore[list-item]
+    }
+    assert wrong == set(BACKWARDS)
+
+
+def test_a_node_waits_for_the_last_of_its_tiers() -> None:
+    assert stop_stage(["bastion", "monitor"]) == stop_stage(["monitor"])
+    assert stop_stage(["edge", "vault"]) == stop_stage(["vault"])
+    assert stop_stage([]) == 0
+
+
+@pytest.mark.parametrize("name", ["lab", "small", "standard"])
+def test_the_edge_goes_first_and_the_vault_last_but_for_the_machine_beside_the_ups(name: str) -> None:
+    env = load_environment(name)
+    nodes = [node for node in Topology.of(env).nodes if node.site == "a"]
+    after = {node.name: stop_after(env, node.tiers) for node in nodes}
+    edges = {name for name in after if name.startswith("edge")}
+    assert {name for name, seconds in after.items() if seconds == 0} == edges
+    last = max((one for one in after if one != "room1"), key=after.__getitem__)
+    assert "vault" in next(node.tiers for node in nodes if node.name == last)
+    assert longest_stop(env, (node.tiers for node in nodes)) == max(after.values())
+
+
+def test_the_delays_are_data(tmp_path: Path) -> None:
+    hosts = inventory(topology(tmp_path, room={"stop_step_seconds": 40}), Places("lab"))["_meta"]["hostvars"]
+    stop = {name: values["jinku_node"]["stop"] for name, values in hosts.items()}
+    assert (stop["edge1"]["after"], stop["crm1"]["after"], stop["db1"]["after"]) == (0, 40, 120)
+    assert stop["sec1"]["after"] == 200
+    assert stop["db2"] == {"after": 120, "last": 120, "step": 40}  # the other site has no vault to wait for
+
+
+def test_a_site_hears_of_its_own_ups_only(tmp_path: Path) -> None:
+    ups = {
+        "a": {"unit": "u1", "address": "192.0.2.1", "name": "a.example.com"},
+        "b": {"unit": "u1", "address": "192.0.2.2", "port": 3494, "name": "b.example.com"},
+    }
+    made = topology(tmp_path, room={"ups": ups})
+    pairs = {(p.source, p.destination, p.port) for p in made.allowed() if p.id.endswith(">ups")}
+    assert pairs == {(node.name, f"ups_{node.site}", 3493 if node.site == "a" else 3494) for node in made.nodes}
+    addresses = {str(net) for p in made.allowed() if p.id == "site_b>ups" for net in p.destination_networks}
+    assert addresses == {"192.0.2.2/32"}
+
+
+def test_without_a_ups_nobody_may_reach_one() -> None:
+    small = Topology.of(load_environment("small"))
+    assert small.ups == {}
+    assert not [pair for pair in small.allowed() if pair.id.endswith(">ups")]
+
+
+@pytest.mark.parametrize(
+    ("site", "changes", "said"),
+    [
+        ("c", {}, "room.ups.c: there is no site 'c'; one of a, b"),
+        ("a", {"address": "10.77.0.68"}, "room.ups.a.address: 10.77.0.68 is db1's; "),
+        ("a", {"address": "10.77.0.80"}, "room.ups.a.address: 10.77.0.80 lies in a zone of hosts; "),
+        ("a", {"unit": "ups a; rm"}, "room.ups.a.unit: "),
+        ("a", {"name": "-x"}, "room.ups.a.name: "),
+        ("a", {"port": 0}, "room.ups.a.port: "),
+    ],
+)
+def test_a_ups_that_cannot_be_asked_is_refused(tmp_path: Path, site: str, changes: dict[str, Any], said: str) -> None:
+    ups = {"address": "192.0.2.1", "name": "power.example.com", **changes}
+    with pytest.raises(InputError) as caught:
+        topology(tmp_path, room={"ups": {site: ups}})
+    assert any(said in line for line in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize("seconds", [0, 4, 301])
+def test_steps_that_are_no_order_or_outlast_any_battery_are_refused(tmp_path: Path, seconds: int) -> None:
+    with pytest.raises(InputError, match=r"room\.stop_step_seconds"):
+        topology(tmp_path, room={"stop_step_seconds": seconds})
+
+
+def test_upsd_is_not_restarted_while_a_ups_is_on_battery(tmp_path: Path) -> None:
+    """The program of the lab's room, with a `upsc` and a `systemctl` that note what they are asked."""
+    state, tools = tmp_path / "ups", tmp_path / "bin"
+    state.mkdir()
+    tools.mkdir()
+    for unit in ("ups-a", "ups-b"):
+        (state / f"{unit}.dev").touch()
+    text = (CHECKOUT / "roles/room/files/usr/local/libexec/jinku-ups").read_text(encoding="utf-8")
+    program = tmp_path / "jinku-ups"
+    program.write_text(text.replace("/run/jinku-ups/", f"{state}/"), encoding="utf-8")
+    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/done\n', encoding="utf-8")
+    for says, restarted in (("OL", True), ("OL CHRG", True), ("OB", False), ("OB LB", False), ("", False)):
+        (tmp_path / "done").unlink(missing_ok=True)
+        (tools / "upsc").write_text(
+            f'#!/bin/sh\ncase $1 in ups-a@*) echo OL;; *) echo "{says}";; esac\n', encoding="utf-8"
+        )
+        for tool in tools.iterdir():
+            tool.chmod(0o755)
+        done = subprocess.run(
+            ["sh", program, "renew"], env={"PATH": f"{tools}:/usr/bin:/bin"}, capture_output=True, check=False
+        )
+        assert ((done.returncode == 0), (tmp_path / "done").exists()) == (restarted, restarted), (says, done.stderr)
