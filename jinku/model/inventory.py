@@ -7,7 +7,7 @@ from jinku.model.alarms import alerts_of
 from jinku.model.environment import Operator
 from jinku.model.firewall import node_ruleset
 from jinku.model.people import accounts_on, keys_of, principal
-from jinku.model.power import longest_stop, stop_after
+from jinku.model.power import stop_after
 from jinku.model.profiles import ALIASES
 from jinku.model.topology import ACME, LOOPBACK, MIRROR, OPERATORS, SERVICES, TIME, Node, Topology
 from jinku.places import Places
@@ -128,13 +128,7 @@ def _host_variables(topology: Topology, node: Node) -> dict[str, Any]:
             "interface": node.interface,
             "volumes": [{"name": volume.name, "mount": volume.mount} for volume in node.volumes],
             "operators": [operator.name for operator in accounts_on(topology.env, node)],
-            "stop": {
-                "after": stop_after(topology.env, node.tiers),
-                "last": longest_stop(
-                    topology.env, (other.tiers for other in topology.nodes if other.site == node.site)
-                ),
-                "step": topology.env.room.stop_step_seconds,
-            },
+            "stop_after": stop_after(topology.env, node.tiers),
         },
         "jinku_firewall_ruleset": node_ruleset(topology, node),
     }

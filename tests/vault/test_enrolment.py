@@ -278,7 +278,7 @@ def test_only_the_machine_beside_the_ups_gets_the_account_that_may_stop_all(read
     crm, room = (enrolled(host_at(name), ready) for name in ("crm1", "room1"))
     for host in (crm, room):
         own = next(one for one in ready.variables["jinku_hosts"] if one["name"] == host.name)
-        told = {"jinku_node": {**own, "site": "a", "stop": {"after": 15, "last": 90, "step": 15}}, "jinku_ups": ups}
+        told = {"jinku_node": {**own, "site": "a", "stop_after": 15}, "jinku_ups": ups}
         for role in ("../hardening/power", *(["room"] if host is room else [])):
             path = f"etc/jinku/agent.d/{role.rpartition('/')[2]}.hcl"
             moved = replace(ready, folder=host.etc.parent.parent)
@@ -297,7 +297,6 @@ def test_only_the_machine_beside_the_ups_gets_the_account_that_may_stop_all(read
     ]
     assert monitors[0][4] != monitors[1][4]
     assert "FINALDELAY 15\n" in listens
-    assert "HOSTSYNC 105\n" in rules
     accounts = [line.strip() for line in (room.etc / "power/upsd.users").read_text().splitlines()]
     passwords = [words[4].strip('"') for words in monitors]
     assert accounts == [
