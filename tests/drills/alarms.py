@@ -108,6 +108,14 @@ def _of_the_room(topology: Topology, places: Places) -> list[Fault]:
         fault("DoorOpen", "door", "1", duty="security", seconds=120),
         fault("Damp", "humidity", "700", seconds=90),
         fault("BatteryLow", "battery", "20"),
+        Fault(
+            "UpsSilent",
+            "system",
+            {"node": room},
+            lambda: on(places, room, "systemctl stop nut-server"),
+            lambda: on(places, room, "systemctl start nut-server"),
+            180,
+        ),
     ]
 
 
