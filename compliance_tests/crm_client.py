@@ -124,7 +124,8 @@ class Crm:
 
     def send(self, method: str, params: list[Any], headers: Mapping[str, str] | None = None) -> Answer:
         """Send one JSON-RPC request and return the raw answer, whatever its status."""
-        body = json.dumps({"id": next(self._numbers), "method": method, "params": encoded(params)}).encode()
+        call = {"id": next(self._numbers), "method": method, "params": encoded(params)}
+        body = json.dumps(call, ensure_ascii=False, separators=(",", ":")).encode()  # as a browser writes it
         sent = {"Content-Type": "application/json", "Origin": f"https://{self.door.name}", **(headers or {})}
         if self._session:
             sent["Authorization"] = f"Session {self._session}"

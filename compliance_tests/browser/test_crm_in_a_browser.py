@@ -8,19 +8,16 @@ JINKU_SCREENSHOTS=FOLDER puts the pictures there (docs/images), else they lie in
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from crm_client import Door
-from crm_page import CrmPage, browser_page
-from second_factor import CODE, SETUP, Authenticator
+from crm_page import Administrator, CrmPage, browser_page
+from second_factor import CODE, SETUP
 
-from jinku.model import Topology
 from jinku.places import Places
 
 pytestmark = pytest.mark.browser
@@ -29,67 +26,11 @@ DATABASE = "crm"
 
 
 @pytest.fixture
-def door(topology: Topology, places: Places) -> Door:
-    """The first edge, by the name that people type."""
-    return Door.of(topology, places)
-
-
-@pytest.fixture
 def pictures(places: Places) -> Path:
     """Folder for the screenshots, made."""
     folder = Path(os.environ.get("JINKU_SCREENSHOTS") or places.reports / "browser")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-class Administrator:
-    """Answers the CRM's questions at login: with the password chosen earlier, or with the one-time password and a new one."""
-
-    def __init__(self, places: Places) -> None:
-        self.login = "admin"
-        self.authenticator = Authenticator(places.state / "crm" / "second-factor.json")
-        self._kept = places.state / "crm" / "browser-test.json"
-        self._given = places.state / "crm" / "first-login.json"
-        if self._kept.exists() and self._given.exists() and self._given.stat().st_mtime > self._kept.stat().st_mtime:
-            self._kept.unlink()  # of a database that is gone: since then a new one-time password was made
-        self._own: str | None = json.loads(self._kept.read_text())["password"] if self._kept.exists() else None
-
-    @property
-    def first_time(self) -> bool:
-        """Whether this login is the first one."""
-        return self._own is None
-
-    def answer(self, question: str) -> str:
-        """Return what to type; fails the test when nobody knows the password."""
-        if question == "password" and self._own:
-            return self._own
-        if question == "password":
-            if not self._given.exists():
-                pytest.fail(  # a skip would let `make test-browser` pass without having looked
-                    f"{self._given}: missing, and {self._kept} too; run `jinku up`, or put the password there yourself"
-                )
-            return str(json.loads(self._given.read_text())["password"])
-        if question.startswith("new_password"):
-            return self._chosen()
-        raise AssertionError(f"the CRM asks for {question}, which this test does not know")
-
-    def _chosen(self) -> str:
-        """Choose a password once, and write it down before it is used."""
-        if not self._kept.exists():
-            handle = os.open(self._kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as stream:
-                json.dump({"login": self.login, "password": f"{secrets.token_urlsafe(15)}-Aa1"}, stream)
-        return str(json.loads(self._kept.read_text())["password"])
-
-
-@pytest.fixture
-def administrator(topology: Topology, places: Places) -> Administrator:
-    """The CRM's first administrator, whose password this test chooses and keeps: never where real data is."""
-    if not topology.env.disposable:
-        pytest.skip(
-            "the test would choose the administrator's password; only where environment.yaml says `disposable: true`"
-        )
-    return Administrator(places)
 
 
 def test_a_lead_with_a_chinese_name_and_an_attachment(
