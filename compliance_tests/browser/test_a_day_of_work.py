@@ -45,9 +45,9 @@ def crm(door: Door, administrator: Administrator, places: Places) -> Iterator[Cr
     """The administrator's session; a browser answers the questions of the first login, if this is it."""
     if administrator.first_time:
         with browser_page(door, [], places.reports / "browser" / "failure.png") as page:
-            CrmPage(page, door, DATABASE).login(administrator.login, administrator.answer)
+            CrmPage(page, door, DATABASE, administrator.authenticator).login(administrator.login, administrator.answer)
         administrator = Administrator(places)
-    client = Crm(door, DATABASE)
+    client = Crm(door, DATABASE, administrator.authenticator)
     client.login(administrator.login, administrator.answer("password"))
     yield client
     client.logout()
