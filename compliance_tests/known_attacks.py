@@ -2,6 +2,8 @@
 """Attacks that must not reach the CRM, neither in a value of a short request nor among the rows of a long one."""
 
 ATTACKS = {
+    "signs that keep the rules busy": "<" * 3000,
+    "signs that keep the rules busy, encoded": "&lt; " * 600,
     "union of one column": "committee' union select password_hash from res_user--",
     "union over lines": "x' union\nselect\nlogin, password_hash\nfrom res_user --",
     "union with comments": "x'/**/union/**/all/**/select/**/login/**/from/**/res_user",

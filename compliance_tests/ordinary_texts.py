@@ -32,6 +32,7 @@ TEXTS = (
     'li.na+crm@example.cn, "Li, Na" <li.na@example.cn>; <sales@example.com>',
     "SELECT the best offer from our list where the price is right; insert coffee into the break",
     "Offer accepted; find the contract; print it; mail it to Li; ping me; and/[or] call",
+    "<<<<<<<<<<<<<<<<<<<< 重要 >>>>>>>>>>>>>>>>>>>>",
     "<b>wichtig</b> and <br> from a pasted mail",
     "\t缩进\u000b软换行\u00a0不断行\u3000全角空格\u200b零宽\ufeff",
     "会议纪要：① 技术方案 ② 商务条款；择优 select 三家; or 1 家备选 (drop table tent by the door)",
