@@ -207,13 +207,8 @@ def test_only_the_methods_paths_and_names_of_the_crm_are_served(door, ask_edge, 
     """
     for method in ("PUT", "DELETE", "TRACE", "OPTIONS", "PATCH"):
         assert ask_edge(method, "/crm/").status in REFUSED, f"{method} is served"
-    for path in (
-        "/crm/user/application/",
-        "/crm/%75ser/application/",
-        "//crm//user/application/",
-        "/health",
-        "//HEALTH/",
-    ):
+    keyed = ("/crm/user/application/", "/crm/%75ser/application/", "//crm//user/application/")
+    for path in (*keyed, "/crm/data/ir.session?f=key", "/crm/ir/html/ir.session/2/key", "/health", "//HEALTH/"):
         assert ask_edge("GET", path).status in {403, 404}, f"{path} is served"
     assert ask_edge("GET", "/", headers={"Host": "attacker.invalid"}).status == 421, "a foreign host name is served"
     with socket.create_connection((door.address, door.port), timeout=10) as plain:

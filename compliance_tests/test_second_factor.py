@@ -103,6 +103,30 @@ def test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody(hos
     assert said["an enrolment that comes too late"] == "refused"
 
 
+@pytest.mark.control("dengbao:8.1.4.1.d", "dengbao:8.1.4.2.a", "iso27001:A.8.5", "iso27001:A.5.17")
+@pytest.mark.objects("application")
+@pytest.mark.behaviour
+@pytest.mark.ahead
+def test_nobody_reads_the_session_or_the_password_of_somebody_else(host):
+    """A session's key opens the CRM without any factor: neither by itself nor through a note is it read, nor hashes and temporary passwords.
+
+    zh: 会话密钥等同于已通过身份鉴别：任何人（包括管理员）均不能直接或经备注引用读取会话密钥、设备标识、口令摘要或临时口令。
+    """
+    said = told(host)
+    for what in (
+        "a session through a note by anybody",
+        "sessions by anybody",
+        "sessions by an administrator",
+        "res.user.device by anybody",
+        "res.user.login.attempt by anybody",
+        "password_hash by anybody",
+        "password_hash searched by anybody",
+        "password_reset by anybody",
+        "password_reset searched by anybody",
+    ):
+        assert said[what] == "AccessError", f"{what}: {said[what]}"
+
+
 CHANGE = f"{PSQL} -v ON_ERROR_STOP=1 -d crm"
 SAVE = f"cp -a {FACTOR} /run/sabotage.factor"
 BACK = f"cp -a /run/sabotage.factor {FACTOR}; rm -f /run/sabotage.factor"
@@ -126,6 +150,14 @@ SABOTAGE = (
         " current_timestamp at time zone 'UTC' from res_user u left join ir_session s on true where u.login = 'sabotage'\"",
         mends=f"{CHANGE} -c \"delete from ir_session where key = 'sabotage'\" -c \"delete from res_user where login = 'sabotage'\"",
         kills=("test_nobody_has_come_in_without_a_second_factor",),
+    ),
+    Sabotage(
+        "everybody reads sessions",
+        on="application",
+        where="database",
+        breaks=f"{CHANGE} -c \"update ir_model_access set perm_read = true where model = (select id from ir_model where model = 'ir.session')\"",
+        mends=f"{CHANGE} -c \"update ir_model_access set perm_read = false where model = (select id from ir_model where model = 'ir.session')\"",
+        kills=("test_nobody_reads_the_session_or_the_password_of_somebody_else",),
     ),
     Sabotage(
         "the CRM believes every code",

@@ -95,6 +95,26 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tr
         f"the database={'gives it away' if secret in kept or totp.hex_key.lower() in kept.lower() else 'keeps no secret'}"
     )
 
+    sessions, notes = objects.get("ir.session"), objects.get("ir.note")
+    with transaction.set_user(person.id):
+        key = sessions.new()
+    (session,) = sessions.search([("key", "=", key)])
+
+    def by_a_note():
+        (note,) = notes.create([{"resource": str(session), "message": "x"}])
+        return key in repr(notes.read([note.id], ["resource.key"])) and "read"
+
+    as_somebody("a session through a note by anybody", by_a_note)
+    as_somebody("sessions by anybody", lambda: sessions.search([]) and "read")
+    as_somebody("sessions by an administrator", lambda: sessions.search([]) and "read", admin)
+    for what in ("res.user.device", "res.user.login.attempt"):
+        as_somebody(f"{what} by anybody", lambda what=what: objects.get(what).search([]) or "read")
+    for what in ("password_hash", "password_reset"):
+        as_somebody(f"{what} by anybody", lambda what=what: users.read([person.id], [what]) and "read")
+        as_somebody(
+            f"{what} searched by anybody", lambda what=what: users.search([(what, "!=", None)]) is not None and "found"
+        )
+
     as_somebody("reset by anybody", lambda: users.reset_second_factor([person]) and "done")
     as_somebody("reset by an administrator", lambda: users.reset_second_factor([person]) or "done", admin)
     tried("password alone, after the reset")

@@ -10,4 +10,13 @@ __all__ = ["register"]
 
 def register() -> None:
     """Tell Tryton's pool of the classes that this module extends."""
-    Pool.register(attempt.LoginAttempt, factor.Factor, session.Session, user.User, module="jinku_login", type_="model")
+    Pool.register(
+        attempt.LoginAttempt,
+        factor.Factor,
+        session.Session,
+        session.UserDevice,
+        session.Rule,
+        user.User,
+        module="jinku_login",
+        type_="model",
+    )

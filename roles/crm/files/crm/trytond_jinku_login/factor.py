@@ -128,7 +128,7 @@ class Factor(ModelSQL):
             raise LoginException(question, cls._words(user, totp, question), type="char")
         try:
             step = totp.match(str(parameters[question]), window=_PERIOD_S, last_counter=last_step).counter
-        except TokenError as error:  # malformed, wrong, or used
+        except (TokenError, TypeError) as error:  # malformed, wrong, or used
             logger.error("second factor of user %s refused: %s", user.id, type(error).__name__)  # noqa: TRY400  no trace of it
             return False
         unused = (table.last_step == Null) | (table.last_step < step)
