@@ -100,9 +100,8 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tr
             entered = users.get_login(f"sales-{mark}", {"password": word})
         except LoginException as asks:
             told.extend(re.findall(r"otpauth://[^\s)）]+", asks.message))
-            later = (
-                0 if asks.name == "totp_setup" else 30
-            )  # a code is good once; that of the next half minute is good already
+            # A code is good once; that of the next half minute is good already.
+            later = 0 if asks.name == "totp_setup" else 30
             code = TOTP.from_uri(told[0]).generate(time.time() + later).token
             entered = users.get_login(f"sales-{mark}", {"password": word, asks.name: code})
         print(f"login {when}={'done' if entered == sales else 'refused'}")

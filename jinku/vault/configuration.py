@@ -59,10 +59,10 @@ def _secrets(fleet: Fleet, settings: Settings) -> None:
     """
     if not settings.mount("mounts", "kv", "kv", _YEAR):
         return
-    if fleet.of_tier("room") and "room" not in settings.names("kv/monitor"):
-        account = {"user": "monitor", "authentication": secrets.token_hex(16), "privacy": secrets.token_hex(16)}
-        settings.write("kv/monitor/room", account)
     if fleet.of_tier("room"):
+        if "room" not in settings.names("kv/monitor"):
+            account = {"user": "monitor", "authentication": secrets.token_hex(16), "privacy": secrets.token_hex(16)}
+            settings.write("kv/monitor/room", account)
         for name in sorted({"host", "primary"} - set(settings.names("kv/power"))):
             settings.write(f"kv/power/{name}", {"user": name, "password": secrets.token_hex(16)})
     if fleet.of_tier("crm") and "factor" not in settings.names("kv/crm"):

@@ -16,8 +16,10 @@ pytestmark = [
 ]
 
 _RUNNING = "systemctl list-units --plain --no-legend --type=service,timer,socket,path --state=running,waiting,listening"
-#: What comes and goes with somebody's session, connection or question, and is not started at boot.
-_PASSING = re.compile(r"user@|session|@\d|systemd-(hostnamed|timedated|localed|networkd-persistent)|polkit|apt-|man-db")
+#: What comes and goes with somebody's session, connection (`name@3-1234-0`) or question, and is not started at boot.
+_PASSING = re.compile(
+    r"user@|session|@\d+-\d|systemd-(hostnamed|timedated|localed|networkd-persistent)|polkit|apt-|man-db"
+)
 
 
 def running(node: str) -> set[str]:
