@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -242,6 +242,16 @@ class Channel:
                 return
 
         threading.Thread(target=ask, daemon=True).start()
+
+    def forget(self, observations: Container[str]) -> None:
+        """Ask again, when somebody does, what led to ``observations`` (their ids), and what ended without an answer."""
+        with self._lock:
+            seen = {question for name, question in self.questions.items() if name in observations}
+            self._asked = {
+                question: future
+                for question, future in self._asked.items()
+                if question not in seen and not (future.done() and future.exception())
+            }
 
     def wait_open(self) -> None:
         """:raises Unreachable: the host could not be reached."""

@@ -98,6 +98,12 @@ class Fleet:
         channel = self._channels.get(seen.where)
         return channel.questions.get(seen.id) if channel else None
 
+    def forget(self, observations: Iterable[str]) -> None:
+        """Ask again, when a test asks, what led to ``observations`` (their ids), and what was not answered."""
+        seen = set(observations)
+        for channel in list(self._channels.values()):
+            channel.forget(seen)
+
     def unreachable(self) -> dict[str, str]:
         """Nodes that were tried and did not answer, with what SSH said."""
         silent = {}

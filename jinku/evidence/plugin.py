@@ -27,6 +27,7 @@ import pytest
 
 import jinku
 from jinku.evidence import fixtures
+from jinku.evidence.again import Again
 from jinku.evidence.ahead import Ahead
 from jinku.evidence.catalogue import Catalogue, CatalogueError, load_catalogue
 from jinku.evidence.channel import Unreachable, over_ssh
@@ -83,6 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except (InputError, CatalogueError, DeclaredError) as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(check, "jinku-check")
+    config.pluginmanager.register(Again(check.records, check.notebook, check.fleet), "jinku-again")
     config.stash[fixtures.ENVIRONMENT] = (check.topology, check.places)
     config.pluginmanager.register(fixtures)
     config.pluginmanager.register(fixtures.Fixtures(check.fleet, check.notebook, check.labels), "jinku-fixtures")

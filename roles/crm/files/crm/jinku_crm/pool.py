@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from psycopg2 import OperationalError
+from psycopg2.errors import DeadlockDetected, SerializationFailure
 
 from jinku_crm import password
 
@@ -13,6 +14,8 @@ Result = TypeVar("Result")
 
 #: Seconds in which the agent fetches the present password, after a rotation before its time.
 WAIT_SECONDS = 30
+#: How often work is done again after somebody else changed the same rows; as often as the server does it for a request.
+REPEATS = 5
 
 
 def _wait_for_the_password(database: str) -> None:
@@ -33,7 +36,10 @@ def _wait_for_the_password(database: str) -> None:
 def run(database: str, work: Callable[[Any], Result], *, readonly: bool = False) -> Result:
     """Call ``work`` with the pool of the database, inside one transaction of the server itself (user 0), and return its result.
 
-    Committed unless something is raised. Called again from the start when Tryton finds that it needs a lock first.
+    Committed unless something is raised. Called again from the start when Tryton finds that it needs a lock first, and when
+    somebody else changed the same rows meanwhile (PostgreSQL 17, 13.2.2: an application must be prepared to retry).
+
+    :raises psycopg2.errors.SerializationFailure: others were faster every time.
     """
     from trytond.pool import Pool
     from trytond.transaction import Transaction, TransactionError
@@ -44,14 +50,21 @@ def run(database: str, work: Callable[[Any], Result], *, readonly: bool = False)
     pool = Pool(database)
     pool.init()
     extras: dict[str, Any] = {}
+    repeats = 0
     while True:
         with Transaction().start(database, 0, readonly=readonly, context={"language": "en"}, **extras) as transaction:
             try:
                 result = work(pool)
+                if not readonly:
+                    transaction.commit()
             except TransactionError as error:
                 transaction.rollback()
                 error.fix(extras)
-                continue
-            if not readonly:
-                transaction.commit()
-            return result
+            except (SerializationFailure, DeadlockDetected):
+                transaction.rollback()
+                if repeats == REPEATS:
+                    raise
+                repeats += 1
+                time.sleep(0.02 * repeats)
+            else:
+                return result
