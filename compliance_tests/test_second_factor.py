@@ -85,9 +85,9 @@ def test_a_password_alone_opens_nothing_and_a_code_opens_once(host):
 @pytest.mark.behaviour
 @pytest.mark.ahead
 def test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody(host):
-    """Neither administrators nor the database hold it; only an administrator resets it, and who enrols too late does not enrol.
+    """Neither administrators nor the database hold it; only another administrator resets it, and who enrols too late does not enrol.
 
-    zh: 动态口令密钥仅设置时显示；管理员、接口与数据库均读不到；仅管理员可重置；逾期未设置者不能自行设置。
+    zh: 动态口令密钥仅设置时显示；管理员、接口与数据库均读不到；仅其他管理员可重置；逾期未设置者不能自行设置。
     """
     said = told(host)
     assert said["the secret again"] == "kept", "the secret is shown after it was set up"
@@ -122,6 +122,9 @@ def test_nobody_reads_the_session_or_the_password_of_somebody_else(host):
         "password_hash by anybody",
         "password_hash searched by anybody",
         "password_reset by anybody",
+    own = said["reset by an administrator of oneself"]
+    assert own == "AccessError", f"whoever has an administrator's session makes a second factor out of it: {own}"
+    assert said["password alone, before the reset"] == "asks for totp_code", "a reset that was refused was done"
         "password_reset searched by anybody",
     ):
         assert said[what] == "AccessError", f"{what}: {said[what]}"

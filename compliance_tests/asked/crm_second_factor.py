@@ -131,3 +131,9 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tr
 
 with contextlib.suppress(Enough):
     pool.run("crm", work)
+    as_somebody(
+        "reset by an administrator of oneself",
+        lambda: users.reset_second_factor([person, users(transaction.user)]) or "done",
+        admin,
+    )
+    tried("password alone, before the reset")

@@ -17,6 +17,7 @@ from trytond.config import config
 from trytond.exceptions import LoginException
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
+from trytond.model.exceptions import AccessError
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.res.user import PasswordError
@@ -83,7 +84,12 @@ class User(metaclass=PoolMeta):
     @classmethod
     @ModelView.button
     def reset_second_factor(cls, users):
-        """Forget the second factor of the users, and log them out: it may be in other hands."""
+        """Forget the second factor of the users, and log them out: it may be in other hands.
+
+        Raises AccessError for one's own: whoever has got hold of a session only would set up another one.
+        """
+        if Transaction().user in {user.id for user in users}:
+            raise AccessError(gettext("jinku_login.msg_factor_own"))
         pool = Pool()
         pool.get("res.user.factor").forget(users)
         pool.get("ir.session").clear(users)
