@@ -10,6 +10,7 @@ from jinku.evidence.sabotage import Sabotage
 KEY = "/etc/jinku/crm/factor.key"
 SCRIPT = "crm_second_factor.py"
 FACTOR = "/usr/lib/jinku/crm/trytond_jinku_login/factor.py"
+USER = "/usr/lib/jinku/crm/trytond_jinku_login/user.py"
 
 
 @pytest.fixture
@@ -78,6 +79,30 @@ def test_a_password_alone_opens_nothing_and_a_code_opens_once(host):
         assert said[what] == "refused", f"{what}: {said[what]}"
     assert said["the same code as one of the enrolment"] == "asks for totp_code", "a second enrolment"
     assert said["many wrong codes"] == "RateLimitException", f"codes can be guessed: {said['many wrong codes']}"
+
+
+@pytest.mark.control("dengbao:8.1.4.1.b", "iso27001:A.8.5")
+@pytest.mark.objects("application")
+@pytest.mark.behaviour
+@pytest.mark.ahead
+def test_a_login_that_is_no_text_counts_as_a_wrong_one(host):
+    """A number, a list or broken text in the place of a login, a password or a code ends in no error of the program: a guess that no count sees.
+
+    zh: 登录名、口令或动态口令不是有效文本（数字、空值、列表、对象、残缺字符等）时，与口令错误同样被拒绝并计入失败次数。
+    """
+    said = told(host)
+    wrong = said["a wrong text for a password"]
+    assert wrong == "refused and counted", f"a wrong password: {wrong}, so that the same of others would prove nothing"
+    odd = ("a number", "nothing", "a list", "an object", "half a character")
+    for what in (
+        *(f"{kind} for a {answer}" for answer in ("login", "password") for kind in odd),
+        "a zero byte for a login",
+        "a very long text for a password",
+        "a list for a code",
+        "nothing for all answers",
+        "a list for all answers",
+    ):
+        assert said[what] == "refused and counted", f"{what}: {said[what]}"
 
 
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
@@ -184,3 +209,14 @@ SABOTAGE = (
         kills=("test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody",),
     ),
 )
+    Sabotage(
+        "administrators reset their own second factor, and what is no text ends in an error",
+        on="application",
+        breaks=f"cp -a {USER} /run/sabotage.user && sed -i -e 's/if Transaction().user in .*/if False:/' -e 's/_text(login)/login/'"
+        f" -e 's/_text(answer) for/answer for/' {USER}",
+        mends=f"cp -a /run/sabotage.user {USER}; rm -f /run/sabotage.user",
+        kills=(
+            "test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody",
+            "test_a_login_that_is_no_text_counts_as_a_wrong_one",
+        ),
+    ),

@@ -12,6 +12,7 @@ import re
 import secrets
 import sys
 import time
+from unittest import mock
 
 sys.path.insert(0, "/usr/lib/jinku/crm")
 os.environ["TRYTOND_CONFIG"] = "/etc/jinku/crm/trytond.conf"  # read by the imports below
@@ -24,6 +25,46 @@ PERIOD = 30
 
 class Enough(Exception):  # noqa: N818 - no error: the way out of the transaction
     """Ends the transaction without a trace."""
+
+
+def no_texts(objects, login, right) -> None:  # type: ignore[no-untyped-def]
+    """Logins with something that is no text, or none that a database takes: whether each ends as a wrong one does.
+
+    ``right``: answers that would open a session. What a try leaves is taken back.
+    """
+    from trytond.exceptions import LoginException, TrytonException
+    from trytond.transaction import Transaction
+
+    transaction = Transaction()
+    cursor = transaction.connection.cursor()
+    users, attempts = objects.get("res.user"), objects.get("res.user.login.attempt")
+
+    def counted(what, name, answers):
+        cursor.execute("SAVEPOINT counted")
+        cursor.execute("SELECT max(id) FROM res_user_login_attempt")
+        last = cursor.fetchone()[0] or 0
+        try:
+            said = "in" if users.get_login(name, answers) else "refused"
+            said += " and counted" if attempts.search([("id", ">", last)]) else ", not counted"
+        except psycopg2.OperationalError:  # as below
+            raise
+        except (LoginException, TrytonException, psycopg2.Error, TypeError, ValueError, AttributeError) as error:
+            said = type(error).__name__
+        cursor.execute("ROLLBACK TO SAVEPOINT counted")
+        transaction.cache.clear()
+        transaction._atexit.clear()  # noqa: SLF001 - nobody waits for the sleep after a failure
+        print(f"{what}={said}")
+
+    odd = {"a number": 1, "nothing": None, "a list": ["x"], "an object": {}, "half a character": "\ud800"}
+    # Names that are no text share one count, and what others have sent may have locked it.
+    with mock.patch.object(attempts, "count", return_value=0):
+        for kind, answer in {**odd, "a zero byte": "x\0"}.items():
+            counted(f"{kind} for a login", answer, right)
+        for kind, answer in {"a wrong text": "x", **odd, "a very long text": "x" * 5000}.items():
+            counted(f"{kind} for a password", login, {**right, "password": answer})
+        counted("a list for a code", login, {**right, "totp_code": ["x"]})
+        counted("nothing for all answers", login, None)
+        counted("a list for all answers", login, ["x"])
 
 
 def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tryton's pool has no types; one transaction, one text
@@ -71,6 +112,8 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tr
     tried("a code of later", totp_code=code(3))
     tried("a code and a wrong password", totp_code=code(1), password=word[::-1])
     tried("a code and no password", totp_code=code(1), password="")
+
+    no_texts(objects, login, {"password": word, "totp_code": code(1)})
     tried("the next code", totp_code=code(1))
     for _ in range(7):
         tried("many wrong codes", totp_code=wrong)

@@ -32,6 +32,7 @@ _ROUNDS = 10
 _KINDS = (str.islower, str.isupper, str.isdigit)
 _KINDS_WANTED = 3
 _LONGEST_SLEEP_S = 1
+_LONGEST_ANSWER = 4096  # characters; the library that checks passwords (passlib) ends in an error for more
 
 
 def _now() -> dt.datetime:
@@ -48,6 +49,21 @@ def _sleep_less(transaction):
         (job, (min(*words, _LONGEST_SLEEP_S),) if job is time.sleep else words, named)
         for job, words, named in transaction._atexit  # noqa: SLF001
     ]
+
+
+def _text(answer):
+    """What came in a login, if it is text that a database and a check of passwords take; else an empty text.
+
+    Numbers, lists, a zero byte and half a character end in errors of whoever meets them, and the attempt is not counted. An empty text is
+    no password and no code: it is refused, and counted, as a wrong one is.
+    """
+    if not isinstance(answer, str) or len(answer) > _LONGEST_ANSWER or "\0" in answer:
+        return ""
+    try:
+        answer.encode()
+    except UnicodeEncodeError:
+        return ""
+    return answer
 
 
 class User(metaclass=PoolMeta):
@@ -133,6 +149,12 @@ class User(metaclass=PoolMeta):
     @classmethod
     def get_login(cls, login, parameters):
         """As Tryton's, for whom the second factor was shown in this very login, whatever `[session] authentications` says."""
+        login = _text(login)
+        parameters = (
+            {name: _text(answer) for name, answer in parameters.items()}
+            if isinstance(parameters, dict)
+            else {"password": ""}
+        )
         device = Pool().get("res.user.device").get_valid_cookie(login, parameters.get("device_cookie"))
         transaction = Transaction()
         shown = []
@@ -190,7 +212,7 @@ class User(metaclass=PoolMeta):
             name, again = f"new_password_{number}", f"new_password_{number}_again"
             if name not in parameters:
                 raise LoginException(name, message, type="password")
-            password = parameters[name] or ""
+            password = parameters[name]
             refusal = cls._refusal(user, password, parameters["password"])
             if refusal:
                 message = refusal
