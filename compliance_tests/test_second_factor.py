@@ -122,6 +122,9 @@ def test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody(hos
     assert said["methods from outside"] == "0", "the record of a second factor answers from outside"
     assert said["the database"] == "keeps no secret"
     assert said["reset by anybody"] == "AccessError", f"anybody resets it: {said['reset by anybody']}"
+    own = said["reset by an administrator of oneself"]
+    assert own == "AccessError", f"whoever has an administrator's session makes a second factor out of it: {own}"
+    assert said["password alone, before the reset"] == "asks for totp_code", "a reset that was refused was done"
     assert said["reset by an administrator"] == "done", said["reset by an administrator"]
     assert said["password alone, after the reset"] == "asks for totp_setup"
     assert said["the secret after the reset"] == "another"
@@ -133,12 +136,20 @@ def test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody(hos
 @pytest.mark.behaviour
 @pytest.mark.ahead
 def test_nobody_reads_the_session_or_the_password_of_somebody_else(host):
-    """A session's key opens the CRM without any factor: neither by itself nor through a note is it read, nor hashes and temporary passwords.
+    """A session's key opens the CRM without any factor: neither by itself nor through a note is it read, nor hashes, passwords, others' wizards.
 
-    zh: 会话密钥等同于已通过身份鉴别：任何人（包括管理员）均不能直接或经备注引用读取会话密钥、设备标识、口令摘要或临时口令。
+    zh: 会话密钥等同于已通过身份鉴别：任何人（包括管理员）均不能直接或经备注引用读取会话密钥、设备标识、口令摘要、临时口令或他人在向导中输入的内容。
     """
     said = told(host)
+    own = said["an own wizard through a note by anybody"]
+    assert own == "read", f"not even an own wizard is read through a note: {own}, so a refusal would prove nothing"
+    for who in ("anybody", "an administrator"):
+        assert said[f"wizards by {who}"] == "0", f"{who} finds the wizards of others: {said[f'wizards by {who}']}"
     for what in (
+        "a wizard through a note by anybody",
+        "a wizard through a note by an administrator",
+        "a wizard by anybody",
+        "a wizard by an administrator",
         "a session through a note by anybody",
         "sessions by anybody",
         "sessions by an administrator",
@@ -147,15 +158,22 @@ def test_nobody_reads_the_session_or_the_password_of_somebody_else(host):
         "password_hash by anybody",
         "password_hash searched by anybody",
         "password_reset by anybody",
-    own = said["reset by an administrator of oneself"]
-    assert own == "AccessError", f"whoever has an administrator's session makes a second factor out of it: {own}"
-    assert said["password alone, before the reset"] == "asks for totp_code", "a reset that was refused was done"
         "password_reset searched by anybody",
     ):
         assert said[what] == "AccessError", f"{what}: {said[what]}"
 
 
 CHANGE = f"{PSQL} -v ON_ERROR_STOP=1 -d crm"
+#: What others read when one record of jinku_login (user.xml) does not hold: each kind of defence once. Its table, its name, how it stands.
+READ = (
+    ("sessions", "ir_model_access", "access_session", "false"),
+    ("the hashes of passwords", "ir_model_field_access", "access_password_hash", "false"),
+    ("what others have typed into wizards", "ir_rule_group", "rule_group_wizard", "true"),
+)
+READS = (
+    f'{CHANGE} -c "update {{table}} set perm_read = {{value}} where id ='
+    " (select db_id from ir_model_data where module = 'jinku_login' and fs_id = '{record}')\""
+)
 SAVE = f"cp -a {FACTOR} /run/sabotage.factor"
 BACK = f"cp -a /run/sabotage.factor {FACTOR}; rm -f /run/sabotage.factor"
 SABOTAGE = (
@@ -179,13 +197,16 @@ SABOTAGE = (
         mends=f"{CHANGE} -c \"delete from ir_session where key = 'sabotage'\" -c \"delete from res_user where login = 'sabotage'\"",
         kills=("test_nobody_has_come_in_without_a_second_factor",),
     ),
-    Sabotage(
-        "everybody reads sessions",
-        on="application",
-        where="database",
-        breaks=f"{CHANGE} -c \"update ir_model_access set perm_read = true where model = (select id from ir_model where model = 'ir.session')\"",
-        mends=f"{CHANGE} -c \"update ir_model_access set perm_read = false where model = (select id from ir_model where model = 'ir.session')\"",
-        kills=("test_nobody_reads_the_session_or_the_password_of_somebody_else",),
+    *(
+        Sabotage(
+            f"everybody reads {what}",
+            on="application",
+            where="database",
+            breaks=READS.format(table=table, record=record, value=f"not {value}"),
+            mends=READS.format(table=table, record=record, value=value),
+            kills=("test_nobody_reads_the_session_or_the_password_of_somebody_else",),
+        )
+        for what, table, record, value in READ
     ),
     Sabotage(
         "the CRM believes every code",
@@ -208,7 +229,6 @@ SABOTAGE = (
         mends=BACK,
         kills=("test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody",),
     ),
-)
     Sabotage(
         "administrators reset their own second factor, and what is no text ends in an error",
         on="application",
@@ -220,3 +240,4 @@ SABOTAGE = (
             "test_a_login_that_is_no_text_counts_as_a_wrong_one",
         ),
     ),
+)

@@ -148,13 +148,24 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tr
         key = sessions.new()
     (session,) = sessions.search([("key", "=", key)])
 
-    def by_a_note():
-        (note,) = notes.create([{"resource": str(session), "message": "x"}])
-        return key in repr(notes.read([note.id], ["resource.key"])) and "read"
+    def by_a_note(record, name, secret):
+        (note,) = notes.create([{"resource": str(record), "message": "x"}])
+        return "read" if secret in repr(notes.read([note.id], [f"resource.{name}"])) else "kept"
 
-    as_somebody("a session through a note by anybody", by_a_note)
+    as_somebody("a session through a note by anybody", lambda: by_a_note(session, "key", key))
     as_somebody("sessions by anybody", lambda: sessions.search([]) and "read")
     as_somebody("sessions by an administrator", lambda: sessions.search([]) and "read", admin)
+
+    wizards = objects.get("ir.session.wizard")
+    typed = {"data": f'{{"typed": "{word}"}}'}
+    with transaction.set_user(person.id):
+        (wizard,) = wizards.create([typed])
+    as_somebody("an own wizard through a note by anybody", lambda: by_a_note(*wizards.create([typed]), "data", word))
+    for who, groups in (("anybody", ()), ("an administrator", (admin,))):
+        as_somebody(f"a wizard through a note by {who}", lambda: by_a_note(wizard, "data", word), *groups)
+        as_somebody(f"a wizard by {who}", lambda: wizards.read([wizard.id], ["data"]) and "read", *groups)
+        as_somebody(f"wizards by {who}", lambda: str(len(wizards.search([]))), *groups)
+
     for what in ("res.user.device", "res.user.login.attempt"):
         as_somebody(f"{what} by anybody", lambda what=what: objects.get(what).search([]) or "read")
     for what in ("password_hash", "password_reset"):
@@ -164,6 +175,12 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tr
         )
 
     as_somebody("reset by anybody", lambda: users.reset_second_factor([person]) and "done")
+    as_somebody(
+        "reset by an administrator of oneself",
+        lambda: users.reset_second_factor([person, users(transaction.user)]) or "done",
+        admin,
+    )
+    tried("password alone, before the reset")
     as_somebody("reset by an administrator", lambda: users.reset_second_factor([person]) or "done", admin)
     tried("password alone, after the reset")
     print(f"the secret after the reset={'the old one' if first in told else 'another'}")
@@ -174,9 +191,3 @@ def work(objects) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0915 - Tr
 
 with contextlib.suppress(Enough):
     pool.run("crm", work)
-    as_somebody(
-        "reset by an administrator of oneself",
-        lambda: users.reset_second_factor([person, users(transaction.user)]) or "done",
-        admin,
-    )
-    tried("password alone, before the reset")
