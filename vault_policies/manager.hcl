@@ -2,34 +2,87 @@
 # Whoever runs `jinku up`: sets up engines, policies and roles, and reads no application's secret and issues no
 # certificate. Who may write policies could write one that says more; both audit devices record that, and the
 # expectations beside these files are asked at every check. What the manager may not touch at all is who logs in as
-# an operator (auth/operators) and the audit devices (part of the server's own configuration).
+# an operator (auth/operators) and the audit devices (part of the server's own configuration). Rendered for the environment: what
+# stands in < > is filled in from jinku/vault/database.py.
 
 # Policies follow the files in vault_policies/.
 path "sys/policies/acl" { capabilities = ["list"] }
 path "sys/policies/acl/*" { capabilities = ["create", "read", "update", "delete"] }
 
-# How the passwords that the database engine makes are composed.
-path "sys/policies/password/database" { capabilities = ["create", "read", "update"] }
+# How the passwords that the database engine makes are composed: so and not otherwise, or they could be guessed.
+path "sys/policies/password/database" {
+  capabilities       = ["create", "read", "update"]
+  allowed_parameters = { "policy" = ["<password-rule>"] }
+}
 
-# The engines and login methods of an environment, by name: no other can be mounted.
+# The engines and login methods of an environment, by name and sort: no other can be mounted. Of their settings the life of what they
+# give out is the only one, and has one value: others would have the audit log show secrets in clear, or tell strangers what there is.
 path "sys/mounts" { capabilities = ["read"] }
-path "sys/mounts/pki_int" { capabilities = ["create", "update"] }
-path "sys/mounts/pki_int/tune" { capabilities = ["update"] }
-path "sys/mounts/pki_identity" { capabilities = ["create", "update"] }
-path "sys/mounts/pki_identity/tune" { capabilities = ["update"] }
-path "sys/mounts/database" { capabilities = ["create", "update"] }
-path "sys/mounts/database/tune" { capabilities = ["update"] }
-path "sys/mounts/volumes" { capabilities = ["create", "update"] }
-path "sys/mounts/volumes/tune" { capabilities = ["update"] }
-path "sys/mounts/kv" { capabilities = ["create", "update"] }
-path "sys/mounts/kv/tune" { capabilities = ["update"] }
-path "sys/mounts/backup" { capabilities = ["create", "update"] }
-path "sys/mounts/backup/tune" { capabilities = ["update"] }
+path "sys/mounts/pki_int" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["pki"] }
+}
+path "sys/mounts/pki_int/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["2592000"], "default_lease_ttl" = ["2592000"] }
+}
+path "sys/mounts/pki_identity" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["pki"] }
+}
+path "sys/mounts/pki_identity/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["315360000"], "default_lease_ttl" = ["315360000"] }
+}
+path "sys/mounts/database" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["database"] }
+}
+path "sys/mounts/database/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["86400"], "default_lease_ttl" = ["86400"] }
+}
+path "sys/mounts/volumes" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["transit"] }
+}
+path "sys/mounts/volumes/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["86400"], "default_lease_ttl" = ["86400"] }
+}
+path "sys/mounts/kv" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["kv"] }
+}
+path "sys/mounts/kv/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["31536000"], "default_lease_ttl" = ["31536000"] }
+}
+path "sys/mounts/backup" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["kv"] }
+}
+path "sys/mounts/backup/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["86400"], "default_lease_ttl" = ["86400"] }
+}
 path "sys/auth" { capabilities = ["read"] }
-path "sys/auth/hosts" { capabilities = ["create", "update", "sudo"] }
-path "sys/auth/hosts/tune" { capabilities = ["update", "sudo"] }
-path "sys/auth/approle" { capabilities = ["create", "update", "sudo"] }
-path "sys/auth/approle/tune" { capabilities = ["update", "sudo"] }
+path "sys/auth/hosts" {
+  capabilities       = ["create", "update", "sudo"]
+  allowed_parameters = { "type" = ["cert"] }
+}
+path "sys/auth/hosts/tune" {
+  capabilities       = ["update", "sudo"]
+  allowed_parameters = { "max_lease_ttl" = ["3600"], "default_lease_ttl" = ["3600"] }
+}
+path "sys/auth/approle" {
+  capabilities       = ["create", "update", "sudo"]
+  allowed_parameters = { "type" = ["approle"] }
+}
+path "sys/auth/approle/tune" {
+  capabilities       = ["update", "sudo"]
+  allowed_parameters = { "max_lease_ttl" = ["3600"], "default_lease_ttl" = ["3600"] }
+}
 
 # The intermediate authority: its key is made inside, its request goes to the root.
 path "pki_int/intermediate/generate/internal" { capabilities = ["update"] }
@@ -63,10 +116,22 @@ path "auth/approle/role/+/secret-id" {
 
 # The two authorities for SSH: their keys are made inside, once, and cannot be given. The manager says who may have a key
 # signed, and signs none.
-path "sys/mounts/ssh_people" { capabilities = ["create", "update"] }
-path "sys/mounts/ssh_people/tune" { capabilities = ["update"] }
-path "sys/mounts/ssh_hosts" { capabilities = ["create", "update"] }
-path "sys/mounts/ssh_hosts/tune" { capabilities = ["update"] }
+path "sys/mounts/ssh_people" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["ssh"] }
+}
+path "sys/mounts/ssh_people/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["28800"], "default_lease_ttl" = ["28800"] }
+}
+path "sys/mounts/ssh_hosts" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["ssh"] }
+}
+path "sys/mounts/ssh_hosts/tune" {
+  capabilities       = ["update"]
+  allowed_parameters = { "max_lease_ttl" = ["2592000"], "default_lease_ttl" = ["2592000"] }
+}
 path "ssh_people/config/ca" {
   capabilities       = ["create", "read", "update"]
   allowed_parameters = { "generate_signing_key" = [true], "key_type" = ["ed25519"] }
@@ -81,8 +146,14 @@ path "ssh_hosts/roles" { capabilities = ["list"] }
 path "ssh_hosts/roles/host-*" { capabilities = ["create", "read", "update", "delete"] }
 
 # How people log in to have their key signed, and that they no longer do when they have left.
-path "sys/auth/people" { capabilities = ["create", "update", "sudo"] }
-path "sys/auth/people/tune" { capabilities = ["update", "sudo"] }
+path "sys/auth/people" {
+  capabilities       = ["create", "update", "sudo"]
+  allowed_parameters = { "type" = ["cert"] }
+}
+path "sys/auth/people/tune" {
+  capabilities       = ["update", "sudo"]
+  allowed_parameters = { "max_lease_ttl" = ["3600"], "default_lease_ttl" = ["3600"] }
+}
 path "auth/people/certs" { capabilities = ["list"] }
 path "auth/people/certs/*" { capabilities = ["create", "read", "update", "delete"] }
 
@@ -96,10 +167,29 @@ path "identity/entity/name" { capabilities = ["list"] }
 path "identity/entity/name/person-*" { capabilities = ["create", "read", "update", "delete"] }
 path "identity/entity-alias" { capabilities = ["create", "update"] }
 
-# The database engine: where it connects and whose password it rotates; not the passwords.
-path "database/config/crm" { capabilities = ["create", "read", "update"] }
+# The database engine: where it connects and whose password it rotates; not the passwords. Each value is the one of this environment:
+# another server would be told the passwords, and another statement would run as the engine.
+path "database/config/crm" {
+  capabilities = ["create", "read", "update"]
+  allowed_parameters = {
+    "plugin_name"             = ["postgresql-database-plugin"]
+    "allowed_roles"           = [["crm"]]
+    "connection_url"          = ["<connection-url>"]
+    "max_connection_lifetime" = ["300s"]
+    "password_authentication" = ["scram-sha-256"]
+    "password_policy"         = ["database"]
+  }
+}
 path "database/static-roles" { capabilities = ["list"] }
-path "database/static-roles/crm" { capabilities = ["create", "read", "update"] }
+path "database/static-roles/crm" {
+  capabilities = ["create", "read", "update"]
+  allowed_parameters = {
+    "db_name"             = ["crm"]
+    "username"            = ["crm"]
+    "rotation_period"     = ["86400"]
+    "rotation_statements" = [["SELECT jinku.set_password('{{name}}', '{{password}}')"]]
+  }
+}
 
 # The key of the backups: put there once; neither seen nor replaced afterwards.
 path "backup/" { capabilities = ["list"] }

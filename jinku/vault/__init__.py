@@ -8,7 +8,8 @@ with through_the_bastion(fleet) as door:             an SSH forward; TLS verifie
         configure(fleet, client)                     mounts, authorities, policies, roles; returns what changed
 """
 
-from jinku.vault.configuration import configure, configure_database
+from jinku.vault.configuration import configure
+from jinku.vault.database import configure_database
 from jinku.vault.door import Door, VaultError, manager, operator, through_the_bastion
 from jinku.vault.enrolment import Bootstrap, wrap
 from jinku.vault.expectations import Difference, check_expectations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the vault holds for an environment: authorities, policies, a role for each machine, the database engine.
+"""What the vault holds for an environment: authorities, policies, a role for each machine, secrets that are made once.
 
 Two authorities inside. `pki_int` is signed by the root and makes the leaves that services show each other (72 hours).
 `pki_identity` is known to nobody but OpenBao itself: its certificates (a year) only let a machine log in.
@@ -16,7 +16,7 @@ from jinku.vault.people import configure_people
 from jinku.vault.policies import policies_of, tier_policies
 from jinku.vault.settings import Settings
 
-__all__ = ["configure", "configure_database"]
+__all__ = ["configure"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _YEAR = 365 * _DAY
@@ -183,49 +183,3 @@ def _volumes(fleet: Fleet, settings: Settings) -> None:
     wanted = {"type": "aes256-gcm96", "derived": True, "exportable": False, "allow_plaintext_backup": False}
     for machine in fleet.machines:
         settings.keep(f"volumes/keys/host-{machine.name}", wanted)
-
-
-_RULE_FOR_PASSWORDS = """length = 40
-rule "charset" { charset = "abcdefghijklmnopqrstuvwxyz" min-chars = 1 }
-rule "charset" { charset = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" min-chars = 1 }
-rule "charset" { charset = "0123456789" min-chars = 1 }
-"""
-
-
-def configure_database(
-    fleet: Fleet, client: hvac.Client, tls: str = "/etc/jinku/tls", *, dry: bool = False
-) -> list[str]:
-    """Connect the database engine to PostgreSQL and have it rotate the CRM's password daily; return what changed.
-
-    OpenBao logs in to PostgreSQL as `openbao` with its machine's leaf (files in the folder `tls` on its host), so there
-    is no first password. It has no right there but to call the function that the role postgres makes, which sets the
-    password of `crm`, and only a verifier (SCRAM) travels.
-    Making the static role rotates the password at once. Raises hvac's errors when PostgreSQL cannot be reached.
-    """
-    settings = Settings(client, dry)
-    if not settings.mount("mounts", "database", "database", _DAY):
-        return settings.changes
-    # letters and digits only: the password goes into a pgpass file, where : and \\ would need escapes
-    settings.keep("sys/policies/password/database", {"policy": _RULE_FOR_PASSWORDS})
-    files = f"sslmode=verify-full&sslrootcert={tls}/ca.pem&sslcert={tls}/host.pem&sslkey={tls}/host.key"
-    # whichever is the primary now: nobody has to tell the vault of a promotion
-    hosts = f"host={','.join(fleet.database_names)}&port={fleet.database_port}&target_session_attrs=read-write"
-    settings.keep(
-        "database/config/crm",
-        {
-            "plugin_name": "postgresql-database-plugin",
-            "allowed_roles": ["crm"],
-            "connection_url": f"postgresql://openbao@/postgres?{hosts}&connect_timeout=5&{files}",
-            # connections are opened anew, so that the machine's renewed leaf is used
-            "max_connection_lifetime": f"{5 * _MINUTE}s",
-            "password_authentication": "scram-sha-256",
-            "password_policy": "database",
-        },
-        inside="connection_details",
-    )
-    rotation = ["SELECT jinku.set_password('{{name}}', '{{password}}')"]
-    settings.keep(
-        "database/static-roles/crm",
-        {"db_name": "crm", "username": "crm", "rotation_period": _DAY, "rotation_statements": rotation},
-    )
-    return settings.changes

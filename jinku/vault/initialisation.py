@@ -17,7 +17,7 @@ from hvac.exceptions import Forbidden
 from jinku.pki import Authority
 from jinku.vault.door import Door, VaultError, manager
 from jinku.vault.fleet import Fleet
-from jinku.vault.policies import DUTIES, policy_text
+from jinku.vault.policies import DUTIES, policies_of
 from jinku.vault.settings import Settings
 from jinku.vault.shares import share_file
 
@@ -109,8 +109,9 @@ def _open_the_way_in(fleet: Fleet, root: hvac.Client) -> None:
     settings = Settings(root)
     settings.mount("auth", "operators", "cert", _HOUR)
     authority = Authority(fleet.state / "pki", "operators").certificate_path.read_text()
+    policies = policies_of(fleet)
     for duty in DUTIES:
-        settings.write(f"sys/policies/acl/{duty}", {"policy": policy_text(duty)})
+        settings.write(f"sys/policies/acl/{duty}", {"policy": policies[duty]})
         settings.write(
             f"auth/operators/certs/{duty}",
             {

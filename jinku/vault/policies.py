@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policies in vault_policies/: two files each, `<name>.hcl` and `<name>.expect.yaml`.
 
-Three sorts, told apart by name. Duties are for people. Two templates (`host`, `enrol`) are rendered once per machine:
+Three sorts, told apart by name. Duties are for people; the manager's is rendered for the environment. Two templates (`host`, `enrol`) are rendered once per machine:
 `<host>` is its name; one (`person`) once per person. Every other file is named for a tier, and the machines of that tier hold it.
 """
 
+import json
 from pathlib import Path
 
 import yaml
 
+from jinku.vault.database import COMPOSITION, connection_url
 from jinku.vault.fleet import Fleet, Machine
 
-__all__ = ["DUTIES", "FOLDER", "PERSON", "TEMPLATES", "expectations_of", "policies_of", "policy_text", "tier_policies"]
+__all__ = [
+    "DUTIES",
+    "FOLDER",
+    "PERSON",
+    "TEMPLATES",
+    "expectations_of",
+    "policies_of",
+    "policy_text",
+    "tier_policies",
+]
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "vault_policies"
 DUTIES = ("manager", "audit", "recovery")
@@ -36,6 +47,10 @@ def tier_policies(machine: Machine, folder: Path = FOLDER) -> list[str]:
 def policies_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, str]:
     """Return every policy the vault must hold, name to text, rendered for each machine."""
     found = {name: policy_text(name, folder) for name in (*DUTIES, *_tiers(folder))}
+    for place, value in (("<connection-url>", connection_url(fleet)), ("<password-rule>", COMPOSITION)):
+        found["manager"] = found["manager"].replace(
+            place, json.dumps(value)[1:-1]
+        )  # a text of HCL escapes as JSON's does
     for template in TEMPLATES:
         text = policy_text(template, folder)
         found |= {f"{template}-{machine.name}": text.replace("<host>", machine.name) for machine in fleet.machines}

@@ -12,12 +12,12 @@ __all__ = ["Settings"]
 
 
 def _plain(value: Any) -> Any:
-    """Bring what we send and what OpenBao returns to one form: order of lists, host masks and line ends mean nothing."""
+    """Bring what we send and what OpenBao returns to one form: order of lists, host masks, line ends, and numbers as text mean nothing."""
     if isinstance(value, list | tuple):
         return sorted(_plain(item) for item in value)
     if isinstance(value, str):
         return value.strip().removesuffix("/32").removesuffix("/128")
-    return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 @dataclass
@@ -82,10 +82,15 @@ class Settings:
         Returns whether it is there: False only in a dry run on a vault that lacks it.
         """
         table = self.read(f"sys/{kind}") or {}
-        if f"{name}/" not in table:
-            config = {"max_lease_ttl": str(life), "default_lease_ttl": str(life)}
-            self.write(f"sys/{kind}/{name}", {"type": plugin, "config": config})
-            return not self.dry
-        if table[f"{name}/"]["config"]["max_lease_ttl"] != life:
-            self.write(f"sys/{kind}/{name}/tune", {"max_lease_ttl": str(life), "default_lease_ttl": str(life)})
+        found = table.get(f"{name}/", {}).get("config", {})
+        lives = {"max_lease_ttl": life, "default_lease_ttl": life}
+        if lives.items() <= found.items():
+            return True
+        path = f"sys/{kind}/{name}"
+        if not found:
+            self.write(path, {"type": plugin})
+        if self.dry and not found:
+            return False
+        # Apart from the mounting, for a policy can say which settings it allows here, and not there. As text: it compares no numbers.
+        self.write(f"{path}/tune", {key: str(value) for key, value in lives.items()})
         return True

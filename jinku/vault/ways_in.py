@@ -35,6 +35,10 @@ _LOGINS = (
     "auth/approle/login",
     "auth/token/create/expect",
 )
+#: What an engine or method says of itself when nobody set more. More may be that the audit log shows secrets in clear.
+_SETTINGS = {"default_lease_ttl", "max_lease_ttl", "force_no_cache", "token_type"}
+#: Those that the server has by itself, and that hand a header of a request on to it.
+_BUILT_IN = {"sys/", "identity/"}
 #: A machine's and an operator's token lives for an hour; what lives longer came by another way.
 _LONGEST = 3600
 
@@ -64,6 +68,10 @@ def _unknown(fleet: Fleet, settings: Settings) -> Iterator[str]:
         *((path, set(settings.names(path)), people) for path in ("auth/people/certs", "ssh_people/roles")),
     ):
         yield from (f"{path}: {name} is none of ours" for name in sorted(there - ours))
+    for path in ("sys/auth", "sys/mounts"):
+        for name, said in sorted((settings.read(path) or {}).items()):
+            more = set() if name in _BUILT_IN else set(said["config"]) - _SETTINGS
+            yield from (f"{path}: {name} has {key} set, which is none of ours" for key in sorted(more))
 
 
 def _duties(fleet: Fleet, auditor: hvac.Client) -> Iterator[str]:

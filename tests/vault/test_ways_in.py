@@ -116,3 +116,22 @@ def test_a_token_made_by_hand_is_found(vault: World, root: hvac.Client) -> None:
     assert [line for line in found(vault) if "crm" in line and "was made by auth/token/create" in line]
     root.write_data("auth/token/revoke-accessor", data={"accessor": made["accessor"]})
     assert found(vault) == []
+
+
+@pytest.mark.parametrize(
+    ("mount", "key", "value"),
+    [
+        ("sys/mounts/kv", "audit_non_hmac_response_keys", "password"),
+        ("sys/auth/hosts", "audit_non_hmac_request_keys", "name"),
+        ("sys/auth/operators", "listing_visibility", "unauth"),
+    ],
+)
+def test_a_setting_of_an_engine_that_shows_more_is_found(
+    vault: World, root: hvac.Client, mount: str, key: str, value: str
+) -> None:
+    kind, name = mount.rsplit("/", 1)
+    root.write_data(f"{mount}/tune", data={key: value})
+    try:
+        assert found(vault) == [f"{kind}: {name}/ has {key} set, which is none of ours"]
+    finally:
+        root.write_data(f"{mount}/tune", data={key: "hidden" if value == "unauth" else ""})
