@@ -21,6 +21,7 @@ __all__ = [
     "expectations_of",
     "policies_of",
     "policy_text",
+    "secret_paths",
     "tier_policies",
 ]
 
@@ -58,25 +59,46 @@ def policies_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, str]:
     return found | {f"{PERSON}-{one.name}": text.replace("<person>", one.name) for one in fleet.people}
 
 
-def expectations_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, dict[str, set[str]]]:
-    """Return, for each policy, path to expected capabilities.
+def _said(name: str, folder: Path) -> dict[str, set[str]]:
+    """Return what one file of expectations says, path to capabilities."""
+    lines = yaml.safe_load((folder / f"{name}.expect.yaml").read_text())
+    return {str(path): set(capabilities) for path, capabilities in lines.items()}
 
-    `<host>` (or `<person>`) is the machine (person) itself, `<other>` each other one.
+
+def secret_paths(folder: Path = FOLDER) -> set[str]:
+    """Return every path at which somebody gets what others must not have, with `<host>` and `<person>` in it.
+
+    They are what machines, people and the duty recovery are allowed, and the secrets that the manager puts there.
+    """
+    owned = {
+        path
+        for name in (*_tiers(folder), *TEMPLATES, PERSON, "recovery")
+        for path, capabilities in _said(name, folder).items()
+        if capabilities != {"deny"}
+    }
+    put = {path for path, capabilities in _said("manager", folder).items() if capabilities != {"deny"}}
+    return owned | {path for path in put if path.startswith(("kv/", "backup/"))}
+
+
+def expectations_of(fleet: Fleet, folder: Path = FOLDER) -> dict[str, dict[str, set[str]]]:
+    """Return, for each policy, path to expected capabilities: what its file says, and no other secret path of anybody.
+
+    In the file of a template `<host>` (or `<person>`) is the machine (person) itself.
     """
     found: dict[str, dict[str, set[str]]] = {}
     machines, people = [one.name for one in fleet.machines], [one.name for one in fleet.people]
-    for name in (*DUTIES, *_tiers(folder), *TEMPLATES, PERSON):
-        lines = yaml.safe_load((folder / f"{name}.expect.yaml").read_text())
-        wanted = {str(path): set(capabilities) for path, capabilities in lines.items()}
-        if name not in (*TEMPLATES, PERSON):
-            found[name] = wanted
-            continue
-        members = people if name == PERSON else machines
-        for member in members:
-            others = [other for other in members if other != member]
-            found[f"{name}-{member}"] = {
-                path.replace("<host>", member).replace("<person>", member).replace("<other>", other): capabilities
-                for path, capabilities in wanted.items()
-                for other in (others if "<other>" in path else [""])
+    others = {
+        path.replace("<host>", host).replace("<person>", person): {"deny"}
+        for path in secret_paths(folder)
+        for host in (machines if "<host>" in path else [""])
+        for person in (people if "<person>" in path else [""])
+    }
+    for name in (*DUTIES, *_tiers(folder)):
+        found[name] = others | _said(name, folder)
+    for name in (*TEMPLATES, PERSON):
+        for member in people if name == PERSON else machines:
+            found[f"{name}-{member}"] = others | {
+                path.replace("<host>", member).replace("<person>", member): capabilities
+                for path, capabilities in _said(name, folder).items()
             }
     return found
