@@ -78,7 +78,7 @@ lint: bootstrap-tests ## Run the static checks
 	@$(BIN)/ansible-lint --offline
 	@shellcheck .ci/run tools/*.sh hardening/*/files/usr/local/libexec/* roles/*/files/etc/jinku/tls-reload.d/* \
 		roles/log/files/usr/local/sbin/jinku-log-retention roles/log/files/usr/local/sbin/jinku-recordings \
-		roles/room/files/usr/local/libexec/jinku-ups
+		roles/room/files/usr/local/libexec/jinku-ups roles/enrol/files/usr/local/libexec/jinku-await
 	@shellcheck --shell=bash roles/*/files/converge.sh
 	@shellcheck --shell=sh --exclude=SC1091,SC2086,SC3028 stacks/provider/lab/scripts/*.sh
 

@@ -2,8 +2,12 @@
 """The order in which hosts stop when the battery is low: whole, the same as that of the flows, and in the model only."""
 
 import copy
+import os
+import re
+import stat
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -98,7 +102,11 @@ def test_without_a_ups_nobody_may_reach_one() -> None:
         ("a", {"address": "10.77.0.68"}, "room.ups.a.address: 10.77.0.68 is db1's; "),
         ("a", {"address": "10.77.0.80"}, "room.ups.a.address: 10.77.0.80 lies in a zone of hosts; "),
         ("a", {"unit": "ups a; rm"}, "room.ups.a.unit: "),
+        *(("a", {"unit": f"ups{sign}a"}, "room.ups.a.unit: ") for sign in ('"', "'", "#", "\\", "\n", "=", "]", " ")),
+        ("a", {"unit": "ups-a\n"}, "room.ups.a.unit: "),
         ("a", {"name": "-x"}, "room.ups.a.name: "),
+        ("a", {"name": "power.example.com\n"}, "room.ups.a.name: "),
+        ("a", {"name": 'power.example.com" 0 0'}, "room.ups.a.name: "),
         ("a", {"port": 0}, "room.ups.a.port: "),
     ],
 )
@@ -115,25 +123,136 @@ def test_steps_that_are_no_order_or_outlast_any_battery_are_refused(tmp_path: Pa
         topology(tmp_path, room={"stop_step_seconds": seconds})
 
 
-def test_upsd_is_not_restarted_while_a_ups_is_on_battery(tmp_path: Path) -> None:
-    """The program of the lab's room, with a `upsc` and a `systemctl` that note what they are asked."""
-    state, tools = tmp_path / "ups", tmp_path / "bin"
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The program of the lab's room, with a `upsc` and a `systemctl` that note what they are asked in ``done``."""
+    state, tools, done = tmp_path / "ups", tmp_path / "bin", tmp_path / "done"
     state.mkdir()
     tools.mkdir()
     for unit in ("ups-a", "ups-b"):
         (state / f"{unit}.dev").touch()
     text = (CHECKOUT / "roles/room/files/usr/local/libexec/jinku-ups").read_text(encoding="utf-8")
-    program = tmp_path / "jinku-ups"
-    program.write_text(text.replace("/run/jinku-ups/", f"{state}/"), encoding="utf-8")
-    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/done\n', encoding="utf-8")
-    for says, restarted in (("OL", True), ("OL CHRG", True), ("OB", False), ("OB LB", False), ("", False)):
-        (tmp_path / "done").unlink(missing_ok=True)
-        (tools / "upsc").write_text(
-            f'#!/bin/sh\ncase $1 in ups-a@*) echo OL;; *) echo "{says}";; esac\n', encoding="utf-8"
-        )
+    moved = tmp_path / "jinku-ups"
+    moved.write_text(text.replace("/run/jinku-ups/", f"{state}/"), encoding="utf-8")
+
+    def run(verb: str, says: str = "OL", *, active: bool = True) -> subprocess.CompletedProcess[str]:
+        done.unlink(missing_ok=True)
+        asks = f'case "$*" in *is-active*) exit {0 if active else 3};; esac'
+        (tools / "systemctl").write_text(f'#!/bin/sh\n{asks}\necho "$@" >> {done}\n', encoding="utf-8")
+        (tools / "upsc").write_text(f'#!/bin/sh\ncase $1 in ups-a@*) echo OL;; *) echo "{says}";; esac\n')
         for tool in tools.iterdir():
             tool.chmod(0o755)
-        done = subprocess.run(
-            ["sh", program, "renew"], env={"PATH": f"{tools}:/usr/bin:/bin"}, capture_output=True, check=False
-        )
+        path = {"PATH": f"{tools}:/usr/bin:/bin"}
+        return subprocess.run(["sh", moved, verb], env=path, capture_output=True, text=True, check=False)
+
+    return run
+
+
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_upsd_is_not_restarted_while_a_ups_is_on_battery(program: Program, tmp_path: Path) -> None:
+    for says, restarted in (("OL", True), ("OL CHRG", True), ("OB", False), ("OB LB", False), ("", False)):
+        done = program("renew", says)
         assert ((done.returncode == 0), (tmp_path / "done").exists()) == (restarted, restarted), (says, done.stderr)
+
+
+@pytest.mark.parametrize("says", ["OL", "OB", "OB LB"])
+def test_new_accounts_are_read_without_a_restart(program: Program, tmp_path: Path, says: str) -> None:
+    """At once, also on battery: the hosts log in with the new one now. One that starts reads them anyway."""
+    assert program("accounts", says).returncode == 0
+    assert (tmp_path / "done").read_text() == "reload nut-server.service\n"
+    assert program("accounts", says, active=False).returncode == 0
+    assert not (tmp_path / "done").exists()
+
+
+def test_the_agent_of_the_room_restarts_no_upsd() -> None:
+    """What it runs when a file has changed: upsd reads its accounts again, and no more."""
+    text = (CHECKOUT / "roles/room/templates/etc/jinku/agent.d/room.hcl.j2").read_text(encoding="utf-8")
+    accounts = text[text.index("kv/power") :]
+    assert re.findall(r"command = (.*)", accounts) == ['["/usr/local/libexec/jinku-ups", "accounts"]']
+
+
+#: Stands for whoever runs as nut while root prepares the folder: lays a link as soon as it is theirs.
+NUT = """#!/bin/sh
+/usr/bin/{tool} "$@"
+for folder in {run}/heard {run}/heard.new; do
+    if test "$(/usr/bin/stat -c %U "$folder" 2>/dev/null)" = nobody; then
+        /usr/bin/ln -sf {victim} "$folder/ups.prom"
+    fi
+done
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_root_writes_nothing_into_a_folder_that_it_gave_away(tmp_path: Path) -> None:
+    run, tools, victim = tmp_path / "run", tmp_path / "bin", tmp_path / "victim"
+    run.mkdir()
+    tools.mkdir()
+    victim.write_text("of root\n")
+    (tmp_path / "upsmon.conf").write_text('    MONITOR ups-a@192.0.2.1 1 "host" "x" secondary\n')
+    (tmp_path / "authority.pem").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+    for tool in ("install", "chown", "mv", "chmod", "rm"):
+        (tools / tool).write_text(NUT.format(tool=tool, run=run, victim=victim))
+    (tools / "certutil").write_text('#!/bin/sh\ntest "$1" != -N || touch "$3/cert9.db" "$3/pkcs11.txt"\n')
+    (tools / "jinku-await").write_text('#!/bin/sh\ntest -s "$1"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    text = (CHECKOUT / "hardening/power/files/usr/local/libexec/jinku-power-trust").read_text(encoding="utf-8")
+    for place, there in (
+        ("/run/jinku-power", run),
+        ("/etc/jinku/power", tmp_path),
+        ("/usr/local/libexec", tools),
+        ("nut:nut", "nobody:nogroup"),
+        ("-g nut", "-g nogroup"),
+        ("chgrp nut", "chgrp nogroup"),
+    ):
+        text = text.replace(place, str(there))
+    program = tmp_path / "jinku-power-trust"
+    program.write_text(text, encoding="utf-8")
+    for _ in range(2):  # the second finds the folder of the first, and the link in it
+        done = subprocess.run(
+            ["sh", program],
+            env={"PATH": f"{tools}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+            umask=0o027,
+            timeout=20,
+        )
+        assert done.returncode == 0, done.stderr
+        assert victim.read_text() == "of root\n"
+        assert victim.stat().st_uid == 0
+        assert (run / "heard").stat().st_uid != 0
+        assert stat.S_IMODE((run / "heard").stat().st_mode) == 0o755
+    # without anybody who interferes: the number is there, and belongs to nut, who replaces it
+    for tool in ("install", "chown", "mv", "chmod", "rm"):
+        (tools / tool).unlink()
+    subprocess.run(["sh", program], env={"PATH": f"{tools}:/usr/bin:/bin"}, check=True, umask=0o027, timeout=20)
+    number = run / "heard/ups.prom"
+    assert number.read_text() == "jinku_ups_heard 1\n"
+    assert stat.S_IMODE(number.stat().st_mode) == 0o644
+    assert number.stat().st_uid == (run / "heard").stat().st_uid != 0
+
+
+def test_settings_without_an_account_are_named(tmp_path: Path) -> None:
+    """What the agent left out (a sign that would end a word) is said where a person looks: in the journal."""
+    (tmp_path / "upsmon.conf").write_text("    RUN_AS_USER nut\n    # kv/power/host: user or password holds a sign\n")
+    (tmp_path / "jinku-await").write_text("#!/bin/sh\n")
+    (tmp_path / "jinku-await").chmod(0o755)
+    text = (CHECKOUT / "hardening/power/files/usr/local/libexec/jinku-power-trust").read_text(encoding="utf-8")
+    for place in ("/etc/jinku/power", "/usr/local/libexec", "/run/jinku-power"):
+        text = text.replace(place, str(tmp_path))
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "upsmon.conf: kv/power/host: user or password holds a sign\n"
+
+
+@pytest.mark.parametrize(("written", "code"), [("x", 0), ("", 1)])
+def test_a_service_waits_for_what_the_agent_writes(tmp_path: Path, written: str, code: int) -> None:
+    (tmp_path / "file").write_text(written)
+    text = (CHECKOUT / "roles/enrol/files/usr/local/libexec/jinku-await").read_text(encoding="utf-8")
+    text = text.replace("seq 60", "seq 2").replace("sleep 1", "sleep 0.01")
+    done = subprocess.run(["sh", "-c", text, "x", tmp_path / "file"], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert ("file: the agent has not written it" in done.stderr) == bool(code)
