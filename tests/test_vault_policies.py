@@ -98,9 +98,9 @@ def test_what_the_hosts_agents_read_is_a_known_secret() -> None:
     }
     contract = yaml.safe_load((CHECKOUT / "roles/crm/contract.yaml").read_text(encoding="utf-8"))
     asked |= {secret["path"] for secret in contract["secrets"]}
-    power = {path for path in asked if path.startswith("kv/power/{{")}
-    assert len(power) == 1, "hardening/power chooses one of two accounts"
-    asked = asked - power | {"kv/power/host", "kv/power/primary"}
+    chosen = {path for path in asked if "{{" in path}
+    assert chosen == {"{{ account }}", "kv/power/{{ account }}"}, "of a UPS's two accounts"
+    asked = asked - chosen | {"kv/power/host", "kv/power/primary"}
     assert asked <= secret_paths()
     assert {path for path in READERS if path != "sys/storage/raft/snapshot"} == asked
 
