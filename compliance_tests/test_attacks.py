@@ -24,6 +24,7 @@ from jinku.places import Places
 TRIES_OF_AN_ADDRESS = 50
 ELSEWHERE = "203.0.113.77/32"  # a network for documentation: nobody's
 CALL = b'{"id":0,"method":"common.server.version","params":[]}'
+LOGIN = b'{"id":0,"method":"common.db.login","params":["nobody-of-that-name",{"password":"x"},"en"]}'
 PROGRAMS = {
     "a program for Windows": (b"MZ\x90\x00" + bytes(60), "合同.pdf"),
     "a program for Linux": (b"\x7fELF\x02\x01" + bytes(60), "报价.docx"),
@@ -64,6 +65,11 @@ def smuggled(door: Door) -> dict[str, bytes]:
         "a negative length": head + b"Content-Length: -1\r\n\r\n" + inner,
         "a length with a sign": head + b"Content-Length: +0\r\n\r\n" + inner,
         "a chunk too long to count": head + b"Transfer-Encoding: chunked\r\n\r\n8000000000000000f\r\n" + inner,
+        "a length under two names": head + b"Content_Length: 5\r\nContent-Length: %d\r\n\r\n" % len(CALL) + CALL,
+        "a port under two names": head + b"X_Forwarded_Port: 99\r\nContent-Length: %d\r\n\r\n" % len(CALL) + CALL,
+        "a header that takes the edge's away": head
+        + b"Connection: close, X-Jinku-Login\r\nContent-Length: %d\r\n\r\n" % len(LOGIN)
+        + LOGIN,
         "lines that end in LF": b"GET / HTTP/1.1\nHost: " + name + b"\n\n",
         "a NUL in a header": b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nX-A: b\0c\r\n\r\n",
         "two hosts": b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nHost: attacker.invalid\r\n\r\n",

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from crm_client import Answer, Door
-from known_attacks import ATTACKS
+from known_attacks import ATTACKS, LOGIN_BEHIND
 from ordinary_texts import TEXTS
 
 from jinku.evidence.sabotage import Sabotage
@@ -187,6 +187,7 @@ def test_only_what_the_rules_can_read_passes(ask_edge):
         "XML": (b"<?xml version='1.0'?><methodCall/>", {"Content-Type": "text/xml"}),
         "a form": (b"name=x", {"Content-Type": "application/x-www-form-urlencoded"}),
         "an empty body": (b"", JSON),
+        "a login behind a long call": (LOGIN_BEHIND, {**JSON, "Authorization": "Session YWRtaW46MTpzdGFsZQ=="}),
     }
     let_in = [
         name
