@@ -118,22 +118,23 @@ def ansible_env(environment: Path) -> dict[str, str]:
     }
 
 
-def run(environment: Path, arguments: list[str], on_task: OnTask) -> Convergence:
-    """Run site.yml to its end.
+def run(environment: Path, arguments: list[str], on_task: OnTask, playbook: str = "site.yml") -> Convergence:
+    """Run a playbook of the checkout to its end.
 
     :param environment: folder of environment.yaml.
     :param arguments: more arguments of ansible-playbook, such as ``--check --diff``.
     :param on_task: told of each task.
+    :param playbook: its file.
     :returns: what came of it; ``code`` is ansible-playbook's own, and whatever it printed that is no event is in ``other``.
     """
     result = Convergence()
     reader = _Reader(result, on_task)
-    playbook = shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if playbook is None:
+    program = shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if program is None:
         raise FileNotFoundError("ansible-playbook: is missing; `tools/bootstrap.sh` installs it")
     begun = time.monotonic()
     # setpriv: a run must not go on by itself after its jinku was killed and another one has begun
-    command = ["setpriv", "--pdeathsig", "TERM", "--", playbook, "site.yml", *arguments]
+    command = ["setpriv", "--pdeathsig", "TERM", "--", program, playbook, *arguments]
     with subprocess.Popen(
         command,
         cwd=CHECKOUT,

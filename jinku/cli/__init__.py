@@ -23,6 +23,7 @@ VERBS = (
     "render",
     "plan",
     "up",
+    "update",
     "status",
     "promote",
     "rejoin",

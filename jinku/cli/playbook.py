@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs Ansible on an environment and shows what it does; shared by plan and up."""
+"""Runs Ansible on an environment and shows what it does; shared by plan, up and update."""
 
 from jinku import converge
 from jinku.cli.progress import Progress
@@ -9,8 +9,10 @@ from jinku.converge import Convergence
 _SLOWEST = 12
 
 
-def run(env: Selection, arguments: list[str], progress: Progress, *, verbose: bool) -> Convergence:
-    """Run site.yml, with a line for each task that changed something (for every task when ``verbose``)."""
+def run(
+    env: Selection, arguments: list[str], progress: Progress, *, verbose: bool, file: str = "site.yml"
+) -> Convergence:
+    """Run the playbook ``file``, with a line for each task that changed something (for every task when ``verbose``)."""
 
     def show(role: str, task: str, seconds: float | None, changed: int) -> None:
         step = f"{role}: {task}" if role else task
@@ -20,7 +22,7 @@ def run(env: Selection, arguments: list[str], progress: Progress, *, verbose: bo
             note = f"changed on {changed} host{'s' if changed > 1 else ''}" if changed else ""
             progress.end(step, seconds, note, quiet=not (verbose or changed))
 
-    result = converge.run(env.folder, arguments, show)
+    result = converge.run(env.folder, arguments, show, file)
     for trouble in result.troubles:
         what = (
             "cannot be reached"
