@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of an environment: one JSON line for each `up` and `destroy`: who, which commit, which plan, what came of it."""
+"""The journal of an environment: one JSON line for each `up`, `update` and `destroy`: who, which commit, which plan, what came of it."""
 
 import hashlib
 import json

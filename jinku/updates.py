@@ -208,7 +208,7 @@ def _stopped(done: Done, planned: Sequence[Package], rest: Sequence[Node], *, kn
     back = way_back(done.node, done.changed if known else planned)
     untouched = f"not touched: {', '.join(node.name for node in rest) or 'none was left'}"
     more = [f"the way back: {back}"] if back else []
-    again = "docs/manual/change says how to go on; the same command again begins with this host"
+    again = "docs/manual/updates says how to go on; the same command again begins with this host"
     return _lines(f"{done.node}: {done.error}; the roll stopped there", [*changed, untouched, *more, again])
 
 
