@@ -442,6 +442,28 @@ def test_a_new_host_is_brought_up_to_date_once(program, said, tmp_path, capsys):
     assert ran == []
 
 
+def test_the_nightly_upgrade_is_no_alarm_and_what_differed_before_stays_one(program, said, tmp_path, capsys):
+    ran, gives = said
+    mark, base = tmp_path / "var/lib/jinku/changed", tmp_path / "var/lib/aide/jinku.db"
+    mark.parent.mkdir(parents=True)
+    assert program.main(["nightly"]) == 0, "nothing is settled yet"
+    base.parent.mkdir(parents=True)
+    base.touch()
+    gives["check"] = program.Failed("aide: 4")
+    assert program.main(["nightly"]) == 1
+    assert program.main(["settle"]) == 0
+    assert not mark.exists()
+    assert not [line for line in ran if "jinku-integrity settle" in line]
+    del gives["check"]
+    assert program.main(["nightly"]) == 0
+    assert program.main(["settle"]) == 0
+    assert [line for line in ran if "jinku-integrity settle" in line]
+    mark.unlink()
+    gives["--simulate"] = ""
+    assert program.main(["nightly"]) == 0
+    assert not mark.exists()
+
+
 def test_lists_that_cannot_be_fetched_are_an_error_of_look(program, said, capsys):
     said[1]["update"] = program.Failed("E: no mirror")
     assert program.main(["look"]) == 1
