@@ -442,7 +442,7 @@ def test_a_new_host_is_brought_up_to_date_once(program, said, tmp_path, capsys):
     assert ran == []
 
 
-def test_the_nightly_upgrade_is_no_alarm_and_what_differed_before_stays_one(program, said, tmp_path, capsys):
+def test_the_nightly_upgrade_is_no_alarm_and_what_differed_before_stays_one(program, said, tmp_path):
     ran, gives = said
     mark, base = tmp_path / "var/lib/jinku/changed", tmp_path / "var/lib/aide/jinku.db"
     mark.parent.mkdir(parents=True)
