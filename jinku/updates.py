@@ -23,6 +23,8 @@ WELL_SECONDS = 300
 #: Before the first host: long enough for a timer's job that runs just now, seconds.
 FIRST_LOOK_SECONDS = 30
 _AGAIN_SECONDS = 5
+#: So many looks in a row must find all well: a service that starts, dies and starts again looks well in between.
+_GOOD_LOOKS = 2
 _CONNECT_SECONDS = 5
 _LOOK_SECONDS = 300
 #: How many hosts fetch their lists at the same time: the mirror of a lab shares its machine with all of them.
@@ -271,15 +273,18 @@ def _unwell(topology: Topology, places: Places) -> list[str]:
 
 
 def well(topology: Topology, places: Places, seconds: float, tell: Callable[[str], None]) -> list[str]:
-    """What is not well after at most so many seconds, a line each; [] as soon as all is. ``tell``: told once of what is waited for."""
-    end, told = time.monotonic() + seconds, False
-    while wrong := _unwell(topology, places):
-        if time.monotonic() > end:
+    """What is not well after at most so many seconds, a line each; [] as soon as all is, twice in a row. ``tell``: told once of what is waited for."""
+    end, told, good = time.monotonic() + seconds, False, 0
+    while good < _GOOD_LOOKS:
+        if good or told:
+            time.sleep(_AGAIN_SECONDS)
+        wrong = _unwell(topology, places)
+        good = 0 if wrong else good + 1
+        if wrong and time.monotonic() > end:
             return wrong
-        if not told:
+        if wrong and not told:
             tell(f"waits at most {seconds:.0f} s for {'; '.join(wrong)}")
             told = True
-        time.sleep(_AGAIN_SECONDS)
     return []
 
 

@@ -201,6 +201,24 @@ def test_words_that_are_no_document_are_an_error_of_the_host():
     assert "cannot be understood" in updates.parse("db1", '{"packages": []}').error
 
 
+@pytest.mark.parametrize(
+    ("looks", "result", "told"),
+    [
+        ([[], []], [], 0),
+        ([["db2: does not follow"], [], ["db2: does not follow"], [], []], [], 1),
+        ([["db2: does not follow"]] * 99, ["db2: does not follow"], 1),
+    ],
+)
+def test_well_is_what_is_well_twice_in_a_row(monkeypatch, looks, result, told):
+    clock, said = [0.0], []
+    left = iter(looks)
+    monkeypatch.setattr(updates, "_unwell", lambda *_words: next(left))
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    assert updates.well(LAB, Places("lab"), 60, said.append) == result
+    assert len(said) == told
+
+
 # ---- the command
 
 

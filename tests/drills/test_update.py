@@ -25,17 +25,22 @@ LONGEST_GAP, ALL_GAPS = 60.0, 150.0
 EVERY = 0.5
 CANARY = "jinku-drill-canary"
 
-# Takes a package back to the version that the release has, where the security archive has a newer one and nothing else must follow it; libraries
-# first, so that services run old code. Else a package without programs is packed anew as an older one. Prints name, older and newer version.
+# Takes a package back to the version that the release has, where the archive has a newer one and nothing else must follow it; first what a
+# running program executes, so that services run old code. Else a package without programs is packed anew as an older one. Prints name, older and newer version.
 _DOWNGRADE = r"""
 cat >/tmp/drill.py <<'END'
-import apt, subprocess
-found = []
+import apt, glob, subprocess
+executed, found = set(), []
+for maps in glob.glob("/proc/[0-9]*/maps"):
+    try:
+        executed |= {line.split()[-1] for line in open(maps) if " r-xp " in line}
+    except OSError:
+        pass
 for package in apt.Cache():
     if package.is_installed:
         older = [v for v in package.versions if v < package.installed and v.downloadable]
         if older:
-            found.append((not package.name.startswith("lib"), package.name, max(older).version, package.installed.version))
+            found.append((executed.isdisjoint(package.installed_files), package.name, max(older).version, package.installed.version))
 for _, name, old, new in sorted(found):
     words = ["apt-get", "--simulate", "install", "--allow-downgrades", f"{name}={old}"]
     done = subprocess.run(words, capture_output=True, text=True)
