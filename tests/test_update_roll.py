@@ -366,6 +366,15 @@ def test_a_python_program_is_old_that_began_before_a_module_came(program):
     assert not program.is_old(python, started=30, newest=20)
 
 
+def test_only_packages_with_python_modules_count(program, tmp_path):
+    info = tmp_path / "var/lib/dpkg/info"
+    info.mkdir(parents=True)
+    (info / "netbase.list").write_text("/.\n/etc/services\n")
+    assert program.newest_module() == 0
+    (info / "python3-werkzeug.list").write_text("/.\n/usr/lib/python3/dist-packages/werkzeug/__init__.py\n")
+    assert program.newest_module() == (info / "python3-werkzeug.list").stat().st_ctime
+
+
 @pytest.mark.parametrize(
     ("process", "group", "unit"),
     [
