@@ -85,7 +85,7 @@ class Waiting:
     def __str__(self) -> str:
         """For people, in one line."""
         security = sum(package.security for package in self.packages)
-        told = [f"{len(self.packages)} packages, {security} of them for security"] if self.packages else []
+        told = [f"{len(self.packages)} to upgrade, {security} of them for security"] if self.packages else []
         told += [f"to be finished: {', '.join(self.unfinished)}"] if self.unfinished else []
         told += [f"run old code: {', '.join(self.restart)}"] if self.restart else []
         told += ["the integrity check has not taken in the last roll"] if self.unsettled else []

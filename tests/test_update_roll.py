@@ -258,7 +258,7 @@ def test_the_command_updates_tells_the_time_and_leaves_a_line_in_the_journal(env
     assert run() == ExitCode.OK
     out = capsys.readouterr().out
     assert "host db2 (1 of 2)" in out
-    assert "s  edge1: 1 packages changed" in out
+    assert "s  edge1: packages changed: 1" in out
     line = json.loads(environment.journal.read_text().splitlines()[-1])
     assert (line["verb"], line["ok"]) == ("update", True)
     assert [host["changed"] for host in line["hosts"]] == [["openssl 1 -> 2"], ["openssl 1 -> 2"]]

@@ -71,7 +71,9 @@ def _roll(env: Selection, names: tuple[str, ...], progress: Progress) -> None:
         result = playbook.run(env, ["--limit", node.name], progress, verbose=False, file=PLAYBOOK)
         if not result.code:
             return ""
-        return "; ".join(f"{one.task}: {one.text}" for one in result.troubles) or "ansible-playbook failed"
+        # One line of each: all that was said has been printed where it happened.
+        told = (f"{one.task}: {one.text.partition(chr(10))[0]}" for one in result.troubles)
+        return "; ".join(told) or "ansible-playbook failed"
 
     hands = updates.Hands(
         look=lambda nodes, fresh: updates.look(env.places, nodes, fresh=fresh),
@@ -108,6 +110,6 @@ def _hosts(roll: updates.Roll, progress: Progress) -> None:
         return
     progress.line("time per host:", "bold")
     for done in roll.done:
-        progress.line(f"{done.seconds:7.1f} s  {done.node}: {len(done.changed)} packages changed")
+        progress.line(f"{done.seconds:7.1f} s  {done.node}: packages changed: {len(done.changed)}")
     if waits := [done.node for done in roll.done if done.reboot]:
         progress.line(f"restart these machines when it suits: {', '.join(waits)}", "yellow")
