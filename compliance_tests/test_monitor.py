@@ -47,7 +47,8 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
     assert targets[0][1] == 1, f"{subject.node} does not answer the monitor"
     age = monitor.query(f'time() - timestamp(up{{job="node", node="{subject.node}"}})')
     assert age[0][1] < FRESH_S, f"the last look is {age} s old"
-    for trial in range(10):  # just after `up` its first look may be to come
+    # Just after `up` its first look may be to come. Each trial words it otherwise: the same question is asked once a session.
+    for trial in range(10):
         if monitor.query(f'probe_ssl_earliest_cert_expiry{{job="certificate", node="{subject.node}"}} > {trial}'):
             break
         time.sleep(9)

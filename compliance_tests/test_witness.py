@@ -35,7 +35,8 @@ def test_seals_of_the_logs_are_kept_at_another_site(witness, topology, subject):
     """
     judged = witness.run(f"jinku-witness check {KEPT} {SILENT_SECONDS}")
     assert judged.rc == 0, judged.stderr.strip()
-    for trial in range(10):  # just after `up` the newest host's first line waits for the next seal
+    # Just after `up` the newest host's first line waits for the next seal. Each trial words it otherwise: the same question is asked once a session.
+    for trial in range(10):
         sealed = json.loads(witness.check_output(f": {trial}; jinku-witness sealed {KEPT} {subject.node}"))
         missing = {node.name for node in topology.nodes} - {path.partition("/")[0] for path in sealed}
         if not missing:
