@@ -17,7 +17,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
-#: Tells hardening/integrity that Jinku itself changed the host; see plugins/modules/tree.py.
+#: Tells hardening/integrity that Jinku itself changed the host; see plugins/on_host/tree.py.
 MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 

@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 from jinku.parts import PartError, ensure_part, part_version
 from jinku.places import cache_root
 
-#: Tells hardening/integrity that Jinku itself changed the host; see plugins/modules/tree.py.
+#: Tells hardening/integrity that Jinku itself changed the host; see plugins/on_host/tree.py.
 MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 

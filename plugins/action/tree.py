@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ships the rendered files of one role in a single module run.
+"""Ships the rendered files of one role in a single run on the host.
 
 The role keeps a `manifest.yml`, a list of entries, and the files themselves under `templates/` (`<path>.j2`, rendered as
 `ansible.builtin.template` does) or `files/` (`<path>`, taken as they are), mirrored as they lie on the host:
@@ -38,6 +38,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from jinku.on_host import OnHostError, run_on_host
+
 KEYS = {"path", "state", "owner", "group", "mode", "validate", "source", "target", "purge", "loop"}
 STATES = ("file", "directory", "link", "absent")
 PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
@@ -49,7 +51,7 @@ class ActionModule(ActionBase):
     _VALID_ARGS = frozenset(("manifest", "validate"))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of the one module run; raises AnsibleActionFail when the manifest is wrong."""
+        """Return the result of the one run; raises AnsibleActionFail when the manifest is wrong."""
         task_vars = task_vars or {}
         super().run(tmp, task_vars)
         root = str(task_vars.get("role_path") or task_vars["playbook_dir"])
@@ -59,9 +61,16 @@ class ActionModule(ActionBase):
         if doubled := sorted({path for path in paths if paths.count(path) > 1}):
             raise AnsibleActionFail(f"{manifest}: {', '.join(doubled)}: listed twice; name each path once")
         arguments = {"entries": entries, "validate": self._task.args.get("validate")}
-        result: dict[str, Any] = self._execute_module(module_name="tree", module_args=arguments, task_vars=task_vars)
-        result.pop("invocation", None)  # it repeats every file
-        return result
+        try:
+            return run_on_host(
+                self._low_level_execute_command,
+                "tree",
+                arguments,
+                check_mode=self._task.check_mode,
+                diff=self._task.diff,
+            )
+        except OnHostError as error:
+            raise AnsibleActionFail(str(error)) from error
 
     def _expanded(self, manifest: str, task_vars: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Return (templated entry, variables for its template) for every entry and every item of its loop."""
@@ -81,7 +90,7 @@ class ActionModule(ActionBase):
         return expanded
 
     def _entry(self, root: str, manifest: str, raw: dict[str, Any], scope: dict[str, Any]) -> dict[str, Any]:
-        """Return one entry as the module takes it, contents in base64."""
+        """Return one entry as plugins/on_host/tree.py takes it, contents in base64."""
         path, state = str(raw.get("path", "")), str(raw.get("state", "file"))
         if not os.path.isabs(path) or os.path.normpath(path) != path:
             raise AnsibleActionFail(f"{manifest}: path: {path!r} is not a plain absolute path; give it as on the host")

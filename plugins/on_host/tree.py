@@ -9,23 +9,13 @@ import os
 import pwd
 import shutil
 import stat
+import syslog
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: tree
-short_description: Ships the rendered files of one role in a single run
-description: Internal half of the action of the same name, which fills in the entries from the role's manifest.
-options:
-  entries: {description: Paths with their contents and attributes., type: list, elements: dict, required: true}
-  validate: {description: A command that must accept the tree as a whole., type: str}
-author: [Jinku]
-"""
-
+from host_task import HostTask
 
 #: What runs have changed since hardening/integrity last settled, a path a line; JINKU_CHANGED is for tests.
 CHANGED = os.environ.get("JINKU_CHANGED", "/var/lib/jinku/changed")
@@ -208,13 +198,13 @@ def flush(paths: list[str]) -> None:
                 os.close(handle)
 
 
-def accepted(module: AnsibleModule, command: str, place: str | None, about: str) -> None:
+def accepted(task: HostTask, command: str, place: str | None, about: str) -> None:
     """Run a validation; raises RefusedError with its words when it fails."""
     ready = command.replace("%s", place) if place is not None else command
-    if module.check_mode and not shutil.which(ready.split()[0], path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
-        module.warn(f"{about}: not validated, {ready.split()[0]} is not installed yet")
+    if task.check_mode and not shutil.which(ready.split()[0], path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
+        task.warn(f"{about}: not validated, {ready.split()[0]} is not installed yet")
         return
-    code, out, err = module.run_command(ready)
+    code, out, err = task.run_command(ready)
     if code != 0:
         said = (err or out).strip()
         raise RefusedError(
@@ -222,30 +212,30 @@ def accepted(module: AnsibleModule, command: str, place: str | None, about: str)
         )
 
 
-def stage(module: AnsibleModule, entries: list[dict[str, Any]], changes: list[Change]) -> None:
+def stage(task: HostTask, entries: list[dict[str, Any]], changes: list[Change]) -> None:
     """Lay the tree out in a folder of its own and let the validations judge it there."""
-    whole = module.params["validate"]
+    whole = task.params["validate"]
     judged = {change.path: change.validate for change in changes if change.validate and change.after.kind == "file"}
     if not judged and not (whole and "%s" in whole):
         return
-    folder = tempfile.mkdtemp(prefix="tree-", dir=module.tmpdir)
+    folder = tempfile.mkdtemp(prefix="jinku-tree-")
     try:
         for entry in entries:
             if entry["state"] == "file" and (entry["path"] in judged or whole):
-                uid, gid = identity(entry, module.check_mode)
+                uid, gid = identity(entry, task.check_mode)
                 become(
                     folder + entry["path"],
                     Found("file", base64.b64decode(entry["content"]), uid, gid, int(entry["mode"], 8)),
                 )
         for path, command in judged.items():
-            accepted(module, command, folder + path, path)
+            accepted(task, command, folder + path, path)
         if whole and "%s" in whole:
-            accepted(module, whole, folder, "the tree")
+            accepted(task, whole, folder, "the tree")
     finally:
         shutil.rmtree(folder)
 
 
-def apply(module: AnsibleModule, changes: list[Change]) -> None:
+def apply(task: HostTask, changes: list[Change]) -> None:
     """Make all changes, or none: whatever was done is put back when a write or the validation in place fails."""
     done: list[Change] = []
     try:
@@ -253,9 +243,9 @@ def apply(module: AnsibleModule, changes: list[Change]) -> None:
             done.append(change)
             become(change.path, change.after)
         flush([change.path for change in changes])
-        whole = module.params["validate"]
+        whole = task.params["validate"]
         if whole and "%s" not in whole:
-            accepted(module, whole, None, "the tree")
+            accepted(task, whole, None, "the tree")
     except (OSError, RefusedError) as error:
         for change in reversed(done):
             become(change.path, change.before)
@@ -292,37 +282,27 @@ def unsettled(entries: list[dict[str, Any]]) -> list[str]:
     return [path for path in noted if path in own or path.startswith(purged)]
 
 
-class TreeModule(AnsibleModule):
-    """An AnsibleModule that leaves the contents of the files out of the host's journal."""
-
-    def _log_invocation(self) -> None:
-        self.log("Ships " + " ".join(entry["path"] for entry in self.params["entries"]))
-
-
-def main() -> None:
-    """Compare, validate, write; prints Ansible's result."""
-    spec = {"entries": {"type": "list", "elements": "dict", "required": True}, "validate": {"type": "str"}}
-    module = TreeModule(argument_spec=spec, supports_check_mode=True)
-    entries = module.params["entries"]
+def main(task: HostTask) -> None:
+    """Compare, validate, write; params: entries (paths with contents and attributes), validate (a command for the whole tree)."""
+    entries = task.params["entries"]
+    # The contents of the files stay out of the host's journal.
+    syslog.openlog("jinku-tree")
+    syslog.syslog("Ships " + " ".join(entry["path"] for entry in entries))
     earlier = unsettled(entries)
     try:
-        changes = changes_for(entries, module.check_mode)
+        changes = changes_for(entries, task.check_mode)
         if changes:
-            stage(module, entries, changes)
-        if changes and not module.check_mode:
+            stage(task, entries, changes)
+        if changes and not task.check_mode:
             paths = [change.path for change in changes]
             noted = mark(paths)  # before: a run that is killed in between must not go unnoticed
-            apply(module, changes)
+            apply(task, changes)
             if not noted:
                 mark(paths)
     except (OSError, RefusedError) as error:
-        module.fail_json(msg=str(error))
+        task.fail(str(error))
     told = list(dict.fromkeys([change.path for change in changes] + earlier))
     result: dict[str, Any] = {"changed": bool(told), "paths_changed": told}
-    if module._diff:
+    if task.diff:
         result["diff"] = [shown for change in changes for shown in change.diff()]
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()
+    task.end(**result)

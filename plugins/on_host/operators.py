@@ -7,26 +7,8 @@ import grp
 import os
 import pwd
 import time
-from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: operators
-short_description: Named operators with their duties
-description:
-  - Whoever is in the marking group and not on the list loses keys, sessions and account, in this order; the home is kept for the record under another name, closed to the next bearer of its uid.
-  - Whoever changes duty or keys, and so the principal of the certificate, loses the sessions that were opened before.
-options:
-  operators: {description: "Name, duty and principal of each person who may be known here.", type: list, elements: dict, required: true}
-  accounts: {description: Names of those who have an account on this host; all others have none., type: list, elements: str, required: true}
-  proofs: {description: "Folders with a file for each person, by name, that lets them in; the first holds the principals.", type: list, elements: str, required: true}
-  duties: {description: Groups of each duty., type: dict, required: true}
-  mark: {description: "Group of all operator accounts; its members, and accounts of the names on the list, are removed where they may not be.", type: str, required: true}
-  login: {description: Group that may log in., type: str, required: true}
-  automation: {description: The automation account, which must exist., type: str, required: true}
-author: [Jinku]
-"""
+from host_task import HostTask
 
 FIRST_PERSON = 1000
 # sshd starts the recorder by the account's own shell. Debian's bash would first read ~/.bashrc, and so run whatever its owner wrote
@@ -37,16 +19,16 @@ SHELL = "/bin/sh"
 class Accounts:
     """The account database of the host and what has to be done to it."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module, self.done = module, list[str]()
+    def __init__(self, task: HostTask) -> None:
+        self.task, self.done = task, list[str]()
 
     def do(self, what: str, *command: str, may_fail: bool = False) -> None:
         """Note a change and, outside check mode, make it."""
         self.done.append(what)
-        if not self.module.check_mode:
-            code, out, err = self.module.run_command(list(command))
+        if not self.task.check_mode:
+            code, out, err = self.task.run_command(list(command))
             if code != 0 and not may_fail:
-                self.module.fail_json(msg=f"{what}: `{' '.join(command)}` ended with {code}: {(err or out).strip()}")
+                self.task.fail(f"{what}: `{' '.join(command)}` ended with {code}: {(err or out).strip()}")
 
     def ensure_group(self, name: str) -> None:
         """Make a system group."""
@@ -79,9 +61,7 @@ class Accounts:
             )
             return
         if found.pw_uid < FIRST_PERSON:
-            self.module.fail_json(
-                msg=f"environment.yaml: operators: {name!r} is a system account of this host; another name"
-            )
+            self.task.fail(f"environment.yaml: operators: {name!r} is a system account of this host; another name")
         if found.pw_shell != SHELL:
             self.do(f"shell of {name} is {SHELL}", "usermod", "--shell", SHELL, name)
         self.ensure_membership(name, groups, managed)
@@ -97,7 +77,7 @@ class Accounts:
 
     def principal_held(self, name: str) -> str:
         """Last word of the person's line of principals, or nothing where there is no such file yet."""
-        path = os.path.join(self.module.params["proofs"][0], name)
+        path = os.path.join(self.task.params["proofs"][0], name)
         try:
             with open(path, encoding="utf-8") as stream:
                 words = stream.read().split()
@@ -107,11 +87,11 @@ class Accounts:
 
     def shut_out(self, name: str) -> None:
         """Take away what lets a person in, then end whatever runs in their name, forwarded connections and sudo included."""
-        for folder in self.module.params["proofs"]:
+        for folder in self.task.params["proofs"]:
             path = os.path.join(folder, name)
             if os.path.lexists(path):
                 self.done.append(f"{path} removed")
-                if not self.module.check_mode:
+                if not self.task.check_mode:
                     os.unlink(path)
         number = str(pwd.getpwnam(name).pw_uid)
         self.do(f"services of {name} stopped", "systemctl", "stop", f"user@{number}.service", may_fail=True)
@@ -145,7 +125,7 @@ class Accounts:
         self.shut_out(name)
         self.do(f"account {name} removed", "userdel", "--force", name)
         self.do(f"group {name} removed", "groupdel", name, may_fail=True)
-        if not self.module.check_mode:
+        if not self.task.check_mode:
             if os.path.isdir(person.pw_dir) and not os.path.islink(person.pw_dir):
                 os.chown(person.pw_dir, 0, 0)
                 os.chmod(person.pw_dir, 0o700)
@@ -155,22 +135,10 @@ class Accounts:
                 os.unlink(crontab)
 
 
-def main() -> None:
-    """Compare and change; prints Ansible's result with the list of what was done."""
-    module = AnsibleModule(
-        argument_spec={
-            "operators": {"type": "list", "elements": "dict", "required": True},
-            "accounts": {"type": "list", "elements": "str", "required": True},
-            "proofs": {"type": "list", "elements": "str", "required": True},
-            "duties": {"type": "dict", "required": True},
-            "mark": {"type": "str", "required": True},
-            "login": {"type": "str", "required": True},
-            "automation": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    asked: dict[str, Any] = module.params
-    accounts = Accounts(module)
+def main(task: HostTask) -> None:
+    """Compare and change; tells what was done. The params are those of plugins/action/operators.py."""
+    asked = task.params
+    accounts = Accounts(task)
     always = {asked["mark"], asked["login"]}
     managed = always.union(*asked["duties"].values())
     present = {one["name"]: one["duty"] for one in asked["operators"] if one["name"] in asked["accounts"]}
@@ -190,15 +158,11 @@ def main() -> None:
     accounts.ensure_membership(asked["automation"], {asked["login"]}, {asked["login"]})
     for name in ("root", asked["automation"]):
         accounts.ensure_locked(name)
-    # As plugins/modules/tree.py does, for hardening/integrity.
-    if accounts.done and not module.check_mode and os.path.isdir("/var/lib/jinku"):
+    # As plugins/on_host/tree.py does, for hardening/integrity.
+    if accounts.done and not task.check_mode and os.path.isdir("/var/lib/jinku"):
         with open("/var/lib/jinku/changed", "a", encoding="utf-8"):
             pass
     after = "".join(f"{line}\n" for line in accounts.done)
-    module.exit_json(
+    task.end(
         changed=bool(accounts.done), done=accounts.done, diff={"before": "", "after": after, "after_header": "accounts"}
     )
-
-
-if __name__ == "__main__":
-    main()
