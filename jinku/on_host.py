@@ -3,7 +3,7 @@
 
 An Ansible module brings 180 KB of Ansible's own code in a zip that the host compiles anew each time: half a second of its
 processor, thirty times a host in a run that changes nothing. These programs need the standard library only and take a tenth
-of that (ADR 32). Sources and arguments go to standard input, so that no argument of a process shows either.
+of that (ADR 31). Sources and arguments go to standard input, so that no argument of a process shows either.
 """
 
 from __future__ import annotations
