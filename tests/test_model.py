@@ -162,6 +162,21 @@ def test_a_wrong_type_is_told(problems: Callable[[dict[str, Any]], list[str]]) -
     assert problems({"sites": ["a"]})[0].startswith("sites: is ['a']; ")
 
 
+def test_a_time_zone_that_does_not_exist_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    for zone in ("Beijing", "Asia"):
+        assert problems({"timezone": zone}) == [
+            f"timezone: is {zone!r}, which is no time zone that this machine knows; one such as Asia/Shanghai"
+        ]
+
+
+def test_a_list_is_not_called_too_short_for_a_wrong_entry(problems: Callable[[dict[str, Any]], list[str]]) -> None:
+    wrong = {**LAB["operators"][1], "duty": "auditor"}
+    assert problems({"operators": [LAB["operators"][0], wrong, LAB["operators"][2]]}) == [
+        "operators.1.duty: is 'auditor'; 'system', 'audit' or 'security'"
+    ]
+    assert problems({"operators": LAB["operators"][:2]}) == ["operators: has 2; at least 3"]
+
+
 def test_less_than_180_days_of_logs_is_refused(problems: Callable[[dict[str, Any]], list[str]]) -> None:
     assert "180" in problems({"retention": {"log_days": 30}})[0]
 

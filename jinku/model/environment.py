@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from jinku.model.alarm_sections import Alerts, Room
-from jinku.model.fields import Domain, Duty, KeyFile, Name, Port, Section
+from jinku.model.fields import Domain, Duty, KeyFile, Name, Port, Section, TimeZone
 from jinku.model.keeping_sections import Backup, Objectives, Retention
 
 SCHEMA_VERSION = 1
@@ -295,7 +295,7 @@ class Environment(Section):
     """Dengbao protection level."""
     domain: Domain
     """DNS domain of the environment's hosts."""
-    timezone: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_]+)*$")] = "Asia/Shanghai"
+    timezone: TimeZone = "Asia/Shanghai"
     """Zone in which reports show times; records are UTC."""
     sites: Annotated[dict[SiteName, Site], Field(min_length=1, max_length=2)]
     """The sites: `a` is the primary, `b` the disaster-recovery site."""

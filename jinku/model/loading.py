@@ -85,7 +85,7 @@ def load_environment(path: Path | str) -> Environment:
     try:
         environment = Environment.model_validate(data)
     except ValidationError as error:
-        raise InputError([_line(file, detail) for detail in error.errors()]) from None
+        raise InputError([_line(file, detail) for detail in _own(error.errors())]) from None
     problems = [*_version_problems(environment), *topology_problems(environment)]
     if problems:
         raise InputError([f"{file}: {problem}" for problem in problems])
@@ -120,25 +120,46 @@ def _version_problems(environment: Environment) -> list[str]:
     return []
 
 
+def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that only follow: a list seems too short where one of its entries is wrong."""
+
+    def follows(detail: ErrorDetails) -> bool:
+        length = len(detail["loc"])
+        return detail["type"] == "too_short" and any(
+            len(other["loc"]) > length and other["loc"][:length] == detail["loc"] for other in details
+        )
+
+    return [detail for detail in details if not follows(detail)]
+
+
 def _line(file: Path, detail: ErrorDetails) -> str:
     parts = [part for part in detail["loc"] if not (isinstance(part, str) and ("[" in part or part.startswith("IPv")))]
     field = ".".join(str(part) for part in parts) or "(file)"
-    kind, message, context = detail["type"], detail["msg"], detail.get("ctx", {})
+    return f"{file}: {field}: {_said(parts, detail)}"
+
+
+def _said(parts: list[Any], detail: ErrorDetails) -> str:
+    message, context = detail["msg"], detail.get("ctx", {})
     shown = repr(detail.get("input"))[:60]
-    if kind == "extra_forbidden":
-        known = _keys_at(parts[:-1])
-        near = difflib.get_close_matches(str(parts[-1]), known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(known)}"
-        return f"{file}: {field}: unknown key; {hint}"
-    if kind == "missing":
-        return f"{file}: {field}: is missing; {_doc(parts) or 'a value'}"
-    if kind == "value_error":
-        return f"{file}: {field}: {message.removeprefix('Value error, ')}"
-    if kind == "literal_error":
-        return f"{file}: {field}: is {shown}; {context.get('expected')}"
-    if kind == "string_pattern_mismatch":
-        return f"{file}: {field}: is {shown}, which has characters or a form that are not allowed; text that matches {context.get('pattern')}"
-    return f"{file}: {field}: is {shown}; {message[0].lower()}{message[1:]}"
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _keys_at(parts[:-1])
+            near = difflib.get_close_matches(str(parts[-1]), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(known)}"
+            said = f"unknown key; {hint}"
+        case "missing":
+            said = f"is missing; {_doc(parts) or 'a value'}"
+        case "value_error":
+            said = message.removeprefix("Value error, ")
+        case "too_short":
+            said = f"has {context.get('actual_length')}; at least {context.get('min_length')}"
+        case "literal_error":
+            said = f"is {shown}; {context.get('expected')}"
+        case "string_pattern_mismatch":
+            said = f"is {shown}, which has characters or a form that are not allowed; text that matches {context.get('pattern')}"
+        case _:
+            said = f"is {shown}; {message[0].lower()}{message[1:]}"
+    return said
 
 
 def _schema_at(parts: list[Any]) -> dict[str, Any]:
