@@ -223,6 +223,17 @@ def test_what_a_person_can_mend_is_no_traceback(lab, monkeypatch, capsys, error)
     assert "; " in capsys.readouterr().err
 
 
+def test_a_path_through_a_file_is_told_in_a_line(lab, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    for words in (("render", "--env", lab, "--output", file / "x"), ("init", file / "x")):
+        assert run(*words) == ExitCode.PREREQUISITE
+        assert "Not a directory; a path that leads through folders only" in capsys.readouterr().err
+    monkeypatch.setenv("JINKU_STATE_DIR", str(file))
+    assert run("render", "--env", lab) == ExitCode.PREREQUISITE
+    assert "through folders only" in capsys.readouterr().err
+
+
 def test_an_up_that_was_interrupted_is_not_noted_as_a_success(lab, monkeypatch, capsys):
     def interrupted(*_words):
         raise KeyboardInterrupt

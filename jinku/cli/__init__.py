@@ -112,8 +112,10 @@ def _explain(error: BaseException) -> tuple[str, ExitCode]:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
         where = error.filename or "the state or cache folder"
         return f"{where}: disk: {error.strerror}; free space, then the same command again", ExitCode.PREREQUISITE
-    if isinstance(error, PermissionError) and error.filename:
-        remedy = "another user, or other folders in JINKU_STATE_DIR and JINKU_CACHE_DIR"
+    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename:
+        remedy = "a path that leads through folders only"
+        if isinstance(error, PermissionError):
+            remedy = "another user, or other folders in JINKU_STATE_DIR and JINKU_CACHE_DIR"
         return f"{error.filename}: (file): {error.strerror}; {remedy}", ExitCode.PREREQUISITE
     if isinstance(error, FileNotFoundError) and error.errno is None:  # ours: a program that is missing, with its remedy
         return str(error), ExitCode.PREREQUISITE
