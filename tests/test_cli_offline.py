@@ -223,6 +223,14 @@ def test_what_a_person_can_mend_is_no_traceback(lab, monkeypatch, capsys, error)
     assert "; " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["promote", "rejoin"])
+def test_a_site_without_a_database_is_refused_before_anybody_is_asked(lab, capsys, verb):
+    assert run(verb, "c", "--env", lab) == ExitCode.USAGE
+    said = capsys.readouterr()
+    assert said.err.strip() == "mine: SITE: 'c' has no database; one of a, b"
+    assert "Type the environment's name" not in said.out
+
+
 def test_a_path_through_a_file_is_told_in_a_line(lab, tmp_path, monkeypatch, capsys):
     file = tmp_path / "file"
     file.touch()

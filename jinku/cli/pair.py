@@ -18,11 +18,18 @@ from jinku.ssh_access import is_up
 
 
 @contextmanager
-def changed(verb: str, env: Selection, what: str, *, yes: bool, about: dict[str, Any]) -> Iterator[Tell]:
+def changed(
+    verb: str, env: Selection, site: str, what: str, *, yes: bool, about: dict[str, Any] | None = None
+) -> Iterator[Tell]:
     """Ask, hold the environment, and note in the journal what came of the block; ``what``: one sentence for the question.
 
-    :raises Failure: not confirmed, not up, or refused by the block.
+    :param about: what the journal says beside the site.
+    :raises Failure: no such site, not up, not confirmed, or refused by the block.
     """
+    sites = sorted({node.site for node in env.topology.nodes_of("postgres")})
+    if site not in sites:
+        remedy = f"one of {', '.join(sites)}"
+        raise Failure(f"{env.environment.name}: SITE: {site!r} has no database; {remedy}", ExitCode.USAGE)
     if not is_up(env.places):
         raise Failure(f"{env.environment.name}: is not up; `jinku up` makes it", ExitCode.PREREQUISITE)
     if not yes:
@@ -44,4 +51,9 @@ def changed(verb: str, env: Selection, what: str, *, yes: bool, about: dict[str,
             raise
         finally:
             seconds = round(time.monotonic() - begun, 1)
-            journal.write(env.places, verb, env.file, {**about, "ok": not error, "seconds": seconds, "error": error})
+            journal.write(
+                env.places,
+                verb,
+                env.file,
+                {"site": site, **(about or {}), "ok": not error, "seconds": seconds, "error": error},
+            )

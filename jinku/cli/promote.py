@@ -22,5 +22,5 @@ def command(env: Selection, site: str, lost: bool, yes: bool) -> None:
     what = f"This makes the database of site {site} the primary of the environment {env.environment.name}."
     if lost:
         what += " What the other one had not sent is given up."
-    with pair.changed("promote", env, what, yes=yes, about={"site": site, "lost": lost}) as tell:
+    with pair.changed("promote", env, site, what, yes=yes, about={"lost": lost}) as tell:
         replication.promote(env.topology, env.places, site, lost=lost, tell=tell)

@@ -19,5 +19,5 @@ def command(env: Selection, site: str, yes: bool) -> None:
     volume, never deleted. Failback is `jinku rejoin a`, then `jinku promote a`.
     """
     what = f"This moves the data of the database of site {site} aside and copies the other site's (environment {env.environment.name})."
-    with pair.changed("rejoin", env, what, yes=yes, about={"site": site}) as tell:
+    with pair.changed("rejoin", env, site, what, yes=yes) as tell:
         replication.rejoin(env.topology, env.places, site, tell=tell)
