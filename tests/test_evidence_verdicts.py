@@ -64,6 +64,13 @@ def test_no_record_is_not_tested(tmp_path):
     assert {one.verdict for one in items} == {Verdict.NOT_TESTED}
 
 
+def test_what_only_a_person_can_judge_is_told_apart_from_what_no_test_looks_at(tmp_path):
+    _, _, items = judged([], ITEM, tmp_path)
+    codes = {one.item: one.reason.code for one in items}
+    assert codes["dengbao:8.1.6.1"] == "undeclared"  # a policy: only a person knows it
+    assert codes[ITEM] == "no_test"
+
+
 @pytest.mark.parametrize("side", ["setting", "behaviour"])
 def test_one_side_is_not_enough(side, tmp_path):
     item, pairs, _ = judged([one for one in everywhere(ITEM) if one.polarity == side], ITEM, tmp_path)

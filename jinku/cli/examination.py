@@ -31,6 +31,10 @@ def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target:
         write_private(target, records.read_text(encoding="utf-8"))
     counted = result.count()
     progress.line("items: " + ", ".join(f"{counted[verdict]} {verdict.value}" for verdict in Verdict))
+    if undeclared := result.undeclared():
+        progress.line(
+            f"{undeclared} of those not tested only a person can judge, and {env.folder / 'controls.yaml'} says nothing of them"
+        )
     alike: dict[tuple[str, str, str], list[str]] = {}
     for finding in result.findings:
         alike.setdefault((finding.verdict.value, finding.item, finding.reason.text), []).append(finding.object)

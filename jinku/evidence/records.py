@@ -38,6 +38,7 @@ class Reason(_Frozen):
         "unreachable",  # the host did not answer
         "not_run",  # a test exists and was left out of this run
         "no_test",  # no test of this item exists for this class of object
+        "undeclared",  # only a person can judge the item, and controls.yaml says nothing of it
         "one_sided",  # setting without behaviour, or the other way round
         "declared",  # the owner of the environment says so in controls.yaml
     ]
@@ -172,6 +173,10 @@ class CheckResult(_Frozen):
             if item.item.startswith(f"{framework}:"):
                 counted[item.verdict] += 1
         return counted
+
+    def undeclared(self, framework: str = "dengbao") -> int:
+        """Number of items of ``framework`` that only a person can judge, and of which nobody has declared anything."""
+        return sum(item.item.startswith(f"{framework}:") and item.reason.code == "undeclared" for item in self.items)
 
     @property
     def findings(self) -> tuple[ObjectVerdict, ...]:

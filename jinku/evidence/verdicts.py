@@ -133,7 +133,7 @@ def _item_of(control: Control, pairs: Sequence[ObjectVerdict], declared: Declare
         verdict, reason = judge_item(pairs)
     else:
         verdict = Verdict.NOT_TESTED
-        reason = Reason(code="no_test", text="only a person can judge it; declare it in controls.yaml")
+        reason = Reason(code="undeclared", text="only a person can judge it; declare it in controls.yaml")
     waiver = None if verdict is Verdict.CONFORM else declared.waiver(control.id, "*", today)
     return ItemVerdict(item=control.id, verdict=verdict, reason=reason, waiver=waiver)
 

@@ -106,6 +106,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "c_backup": ("backup", "备份"),
     "r_proven": ("proven by setting and by behaviour", "配置与行为均已证明"),
     "r_no_test": ("no test yet", "尚无测试"),
+    "r_undeclared": ("only a person can judge it", "须由人判定"),
     "r_one_sided": ("only one side proven", "仅证明了一方面"),
     "r_not_run": ("left out of this run", "本次未运行"),
     "r_unreachable": ("host did not answer", "主机未应答"),
