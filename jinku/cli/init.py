@@ -57,19 +57,20 @@ def command(name: str, profile: str, backend: str) -> None:
                 folder.rmdir()
             raise
         todo = [line.replace(f"{file}: ", "  ") for line in error.problems]
-        _controls(folder, templates, label)
+        controls = _controls(folder, templates, label)
         click.echo(
-            f"{file}\nTo be filled in before `jinku doctor --env {name}`:\n"
+            f"{file}\n{controls}\nTo be filled in before `jinku doctor --env {name}`:\n"
             + "\n".join(todo)
             + f"\nThen `jinku doctor --env {name}` says what each host lacks, and `jinku contact --env {name}` gets on to them"
         )
         return
-    _controls(folder, templates, label)
-    click.echo(f"{file}\nNext: read it, then `jinku plan --env {name}` and `jinku up --env {name}`")
+    controls = _controls(folder, templates, label)
+    click.echo(f"{file}\n{controls}\nNext: read them, then `jinku plan --env {name}` and `jinku up --env {name}`")
 
 
-def _controls(folder: Path, templates: Environment, name: str) -> None:
-    """Write a controls.yaml in which nothing holds yet, unless there is one."""
+def _controls(folder: Path, templates: Environment, name: str) -> Path:
+    """Write a controls.yaml in which nothing holds yet, unless there is one. :returns: its path."""
     file = folder / "controls.yaml"
     if not file.exists():
         file.write_text(templates.get_template("controls.yaml.j2").render(name=name), encoding="utf-8")
+    return file
