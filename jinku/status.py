@@ -37,8 +37,10 @@ _SHOWN = (
 _OPENSSL_END = "%b %d %H:%M:%S %Y GMT"
 #: Services that show a certificate to whoever asks -> how openssl asks them.
 _TLS = {"edge_https": "-servername {name}", "crm": "", "postgres": "-starttls postgres", "vault": "", "log": ""}
-#: Last, on a node with a database: which of the pair it is, and how far it is behind.
-_DATABASE = f"; echo ---; sudo -n {replication.PROGRAM} state"
+#: On a node with a database: which of the pair it is, and how far it is behind.
+_DATABASE = f"sudo -n {replication.PROGRAM} state"
+#: Last: which services did not take over the newest certificate (roles/enrol).
+_LEFT = "; echo ---; cat /etc/jinku/tls/reload.failed 2>/dev/null"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class NodeStatus:
     """The document ``jinku/postgres/1`` of a node with a database."""
     rpo_seconds: float = 0.0
     """How far behind a standby may be."""
+    left: tuple[str, ...] = ()
+    """Hooks that failed when the host's certificate was renewed: what they speak for still shows the one before."""
 
     @property
     def expired(self) -> tuple[str, ...]:
@@ -76,13 +80,13 @@ class NodeStatus:
 
     @property
     def healthy(self) -> bool:
-        """Reachable, fully booted, no failed unit, every declared service listens, no volume is shut, its vault is open, no certificate is over.
+        """Reachable, fully booted, no failed unit, every declared service listens, no volume is shut, its vault is open, no certificate is over or was not taken over.
 
         A standby also follows within the RPO.
         """
         open_ = not {SHUT, MISSING} & set(self.volumes.values()) and (self.sealed is False or "vault" not in self.tiers)
         up = self.reachable and self.system == "running" and open_ and all(self.services.values())
-        return up and not self.expired and self.follows
+        return up and not self.expired and not self.left and self.follows
 
     @property
     def silent(self) -> bool:
@@ -104,9 +108,8 @@ class NodeStatus:
         """In one word or sentence, for people."""
         if not self.reachable:
             return self.error
-        if self.expired:
-            ends = ", ".join(f"{name} on {self.certificates[name]}" for name in self.expired)
-            return f"certificate expired: {ends}"
+        if self._certificate:
+            return self._certificate
         if self.system != "running":
             return self.system
         if self.sealed:
@@ -114,6 +117,14 @@ class NodeStatus:
         if away := [f"volume {how}: {name}" for name, how in self.volumes.items() if how in (SHUT, MISSING)]:
             return ", ".join(away)
         return "ok" if self.healthy else self._down
+
+    @property
+    def _certificate(self) -> str:
+        """What is wrong with certificates; empty when nothing is."""
+        if self.expired:
+            ends = ", ".join(f"{name} on {self.certificates[name]}" for name in self.expired)
+            return f"certificate expired: {ends}"
+        return f"new certificate not taken over by: {', '.join(self.left)}" if self.left else ""
 
     @property
     def _down(self) -> str:
@@ -136,8 +147,8 @@ def services_of(topology: Topology, node: Node) -> list[Service]:
 
 def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
     """Make sense of what :data:`_LOOK` printed on a node."""
-    parts = [part.strip() for part in (output + "\n---" * 7 + "\n").split("---\n")]
-    system, failed, sockets, since, volumes, seal, shown, database = parts[:8]
+    parts = [part.strip() for part in (output + "\n---" * 8 + "\n").split("---\n")]
+    system, failed, sockets, since, volumes, seal, shown, database, left = parts[:9]
     listening = set()
     for line in sockets.splitlines():
         protocol, _, address = line.partition(" ")
@@ -167,6 +178,7 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
         _ends(shown),
         found,
         topology.env.objectives.rpo_minutes * 60.0,
+        tuple(left.split()),
     )
 
 
@@ -203,7 +215,7 @@ def look_at(topology: Topology, node: Node) -> str:
         if service.name in _TLS:
             more = _TLS[service.name].format(name=next(iter(node.aliases), node.fqdn))
             asked += _SHOWN.format(address=node.address, port=service.port, name=service.name, more=more)
-    return f"{asked}{_DATABASE if 'postgres' in node.tiers else ''}; true"
+    return f"{asked}; echo ---; {_DATABASE if 'postgres' in node.tiers else 'true'}{_LEFT}; true"
 
 
 def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:

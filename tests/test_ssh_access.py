@@ -155,6 +155,16 @@ def test_an_expired_certificate_is_named(topology):
     assert json.loads(status.document("lab", [over], []))["nodes"][0]["certificates"]
 
 
+def test_a_service_that_did_not_take_over_the_new_certificate_is_named(topology):
+    for name, database in (("edge1", ""), ("db1", PRIMARY.rpartition("---\n")[2])):
+        node = topology.node(name)
+        before = up(topology, node) + "---\n---\n---\n---\n" + database + "---\n"
+        assert status.parse(topology, node, before).healthy
+        seen = status.parse(topology, node, before + "edge\nlogging\n")
+        assert not seen.healthy
+        assert seen.state == "new certificate not taken over by: edge, logging"
+
+
 def test_two_primaries_are_not_healthy_though_each_of_them_is(topology):
     nodes = [topology.node(name) for name in ("db1", "db2")]
     both = [status.parse(topology, node, up(topology, node) + PRIMARY) for node in nodes]

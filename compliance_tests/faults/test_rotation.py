@@ -12,6 +12,7 @@ from load import Load
 
 from jinku.evidence.fleet import Fleet as Hosts
 from jinku.model import Topology
+from jinku.model.topology import SERVICES
 from jinku.places import Places
 from jinku.vault import Fleet, manager, through_the_bastion
 
@@ -23,6 +24,8 @@ BEFORE_S, BETWEEN_S, AFTER_S = 2, 8, 14
 TIMES = 3
 NEW_LEAF = "rm -f /etc/jinku/tls/bundle.pem && systemctl restart jinku-agent.service"
 SERIAL = "openssl x509 -in /etc/jinku/tls/host.pem -noout -serial"
+SHOWN = "openssl s_client -connect {address}:{port} {more} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+HOW = {"edge": ("edge_https", ""), "crm": ("crm", ""), "postgres": ("postgres", "-starttls postgres")}
 
 
 def worked_through(crm: Crm, change: Callable[[], None], times: int = TIMES) -> Load:
@@ -41,8 +44,9 @@ def worked_through(crm: Crm, change: Callable[[], None], times: int = TIMES) -> 
 def test_a_new_certificate_goes_unnoticed(
     crm: Crm, account: Account, login: str, password: str, topology: Topology, fleet: Hosts, tier: str
 ) -> None:
-    """The leaf of the edge, of the CRM, of the database is issued again, three times each: every request is answered."""
-    host = fleet.host(topology.nodes_of(tier)[0].name)
+    """The leaf of the edge, of the CRM, of the database is issued again, three times each: every request is answered, the last one shown."""
+    node = topology.nodes_of(tier)[0]
+    host = fleet.host(node.name)
     account("own")
     crm.login(login, password)
     serials = {host.check_output(f"{SERIAL} # before")}
@@ -59,6 +63,12 @@ def test_a_new_certificate_goes_unnoticed(
     load = worked_through(crm, renew)
     assert len(serials) == TIMES + 1, f"{len(serials) - 1} new certificates of {TIMES}"
     assert not load.failures, f"{len(load.failures)} of {load.count} requests failed: {load.failures[:5]}"
+    service, more = HOW[tier]
+    shown = SHOWN.format(address=node.address, port=SERVICES[service].port, more=more)
+    assert host.check_output(f"{shown} # after") == host.check_output(f"{SERIAL} # after"), (
+        "an earlier certificate is shown"
+    )
+    assert not host.file("/etc/jinku/tls/reload.failed").exists, "a hook failed"
 
 
 def test_a_new_database_password_goes_unnoticed(
