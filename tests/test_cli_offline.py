@@ -199,6 +199,21 @@ def test_foreign_text_is_printed_as_it_is():
     assert "fd77:b::4 [red]waits[/]  :b:" in out.getvalue()
 
 
+def test_a_long_step_says_how_far_it_is_a_quarter_at_a_time():
+    """Where there is no terminal, minutes without a word look like a program that hangs."""
+    out = io.StringIO()
+    with Progress(Console(file=out, width=200, highlight=False)) as progress:
+        progress.begin("tests")
+        for percent in (9, 27, 36, 78, 100):
+            progress.so_far("tests", percent)
+        progress.end("tests", 1.0)
+    assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["tests:", "25", "%"],
+        ["tests:", "75", "%"],
+        ["1.0", "s", "tests"],
+    ]
+
+
 def test_a_full_disk_is_named_with_its_remedy(lab, monkeypatch, capsys):
     def full(self):
         raise OSError(28, "No space left on device", str(self.state))

@@ -298,6 +298,16 @@ def test_a_check_without_records_is_no_result(tests, tmp_path, monkeypatch):
         check.run_check(Places("lab"), CHECKOUT / "inventories/lab")
 
 
+def test_a_check_hears_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "TESTS", tmp_path)
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_made_up.py").write_text(TESTS)
+    heard = []
+    check.run_check(Places("lab"), CHECKOUT / "inventories/lab", tmp_path / "check.json", so_far=heard.append)
+    assert heard[-1] == 100
+
+
 WAIVED = """
 import pytest
 

@@ -23,7 +23,9 @@ def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target:
     progress.begin(step)
     try:
         records = new_document(env.places, nodes)
-        result = run_check(env.places, env.folder, records, nodes=nodes)
+        result = run_check(
+            env.places, env.folder, records, nodes=nodes, so_far=lambda percent: progress.so_far(step, percent)
+        )
     except CheckError as error:
         raise Failure(str(error)) from None
     progress.end(step, (result.ended - result.started).total_seconds(), f"{len(result.records)} records")

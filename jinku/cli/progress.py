@@ -30,6 +30,7 @@ class Progress:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self._spinners = Spinners(*columns, console=self._console, transient=True, disable=not self._live)
         self._running: dict[str, TaskID] = {}
+        self._quarters: dict[str, int] = {}
         self._lock = threading.Lock()
         self.stages: list[tuple[str, float]] = []
 
@@ -53,6 +54,16 @@ class Progress:
         with self._lock:
             if self._live and step not in self._running:
                 self._running[step] = self._spinners.add_task(step)
+
+    def so_far(self, step: str, percent: int) -> None:
+        """How far a step is; plain output tells each quarter once."""
+        with self._lock:
+            task, told = self._running.get(step), self._quarters.get(step, 0)
+            self._quarters[step] = percent // 25
+        if task is not None:
+            self._spinners.update(task, description=f"{step}  {percent} %")
+        elif told < percent // 25 < 4:
+            self.line(f"          {step}: {percent // 25 * 25} %")
 
     def end(self, step: str, seconds: float, note: str = "", *, failed: bool = False, quiet: bool = False) -> None:
         """A step ended after ``seconds``. ``quiet``: it is not worth a line of its own."""

@@ -2,9 +2,10 @@
 """A check from outside: run the compliance tests as a process, read what they found, write the reports."""
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,8 @@ TESTS = CHECKOUT / "compliance_tests"
 RESULT = "check.json"
 #: The same of a check that looked at some nodes only.
 PARTIAL = "check-of-some.json"
+#: At the end of each line of dots pytest says how far it is.
+_SO_FAR = re.compile(r"\[ *(\d+)%\]$")
 #: Folders of tests that change something and run by commands of their own; they may need packages that a check does not.
 NOT_CHECKED = ("browser", "faults", "sabotage")
 
@@ -57,13 +60,18 @@ def pytest_environment(places: Places) -> dict[str, str]:
 
 
 def run_check(
-    places: Places, environment_dir: Path, json_path: Path | None = None, *, nodes: Sequence[str] = ()
+    places: Places,
+    environment_dir: Path,
+    json_path: Path | None = None,
+    *,
+    nodes: Sequence[str] = (),
+    so_far: Callable[[int], None] = lambda _: None,
 ) -> CheckResult:
     """Look at a running environment, read-only.
 
     ``environment_dir``: folder of environment.yaml. ``json_path``: where the document goes; default is a folder of its
-    own under ``places.reports``, named by the time. ``nodes``: only these, else all. An unreachable host becomes
-    ``not_tested``; the others are looked at.
+    own under ``places.reports``, named by the time. ``nodes``: only these, else all. ``so_far``: hears now and then how
+    many percent of the tests have run. An unreachable host becomes ``not_tested``; the others are looked at.
 
     :raises CheckError: with the end of pytest's output.
     """
@@ -71,13 +79,20 @@ def run_check(
     path.unlink(missing_ok=True)
     environment = {**pytest_environment(places), "JINKU_ENV": str(environment_dir)}
     command = [sys.executable, "-m", "pytest", *pytest_arguments(path, nodes)]
-    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        said = []
+        for line in running.stdout or ():
+            said.append(line.rstrip("\n"))
+            if found := _SO_FAR.search(said[-1]):
+                so_far(int(found[1]))
     # 0: all passed, 1: some failed; both are results. Everything else is no result (pytest's documented exit codes).
     # A Python that dies of an exception ends with 1, too, so that a document without any record is no result either.
-    result = read_result(path) if done.returncode in (0, 1) and path.exists() else None
+    result = read_result(path) if running.returncode in (0, 1) and path.exists() else None
     if result is None or not result.records:
-        tail = "\n".join([*done.stdout.splitlines()[-15:], *done.stderr.splitlines()[-15:]])
-        raise CheckError(f"{TESTS}: the compliance tests did not run (exit code {done.returncode}):\n{tail}")
+        tail = "\n".join(said[-30:])
+        raise CheckError(f"{TESTS}: the compliance tests did not run (exit code {running.returncode}):\n{tail}")
     return result
 
 
