@@ -6,7 +6,9 @@ from __future__ import annotations
 import pytest
 from crm_client import Door
 from crm_page import Administrator
+from testinfra.host import Host
 
+from jinku.evidence.fleet import Fleet
 from jinku.model import Topology
 from jinku.places import Places
 
@@ -15,6 +17,12 @@ from jinku.places import Places
 def door(topology: Topology, places: Places) -> Door:
     """The first edge, by the name that people type."""
     return Door.of(topology, places)
+
+
+@pytest.fixture
+def edge(fleet: Fleet, topology: Topology) -> Host:
+    """The machine whose rules are asked afterwards: the edge that the door leads to."""
+    return fleet.host(topology.nodes_of("edge")[0].name)
 
 
 @pytest.fixture

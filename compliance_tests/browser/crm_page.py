@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crm_client import Door
@@ -147,13 +148,30 @@ class CrmPage:
         window = self.page.locator(".error-dialog.in")
         assert not window.is_visible(), f"the CRM reports an error: {window.inner_text()[:600]}"
 
-    def new(self, model: str) -> None:
-        """Open a tab of a model with an empty form."""
+    def open(self, model: str) -> None:
+        """Open a tab of a model with its list."""
         tabs = self.page.locator("#tablist > li")
         before = tabs.count()
         self.page.goto(f"https://{self.door.name}/#{self.database}/model/{model}")
         tabs.nth(before).wait_for()
         self.settle()
+
+    def search(self, text: str) -> None:
+        """Search in the list of the open tab."""
+        entry = self.page.locator(f"{FORM}.filter-box input.form-control")
+        entry.fill(text)
+        entry.press("Enter")
+        self.settle()
+
+    def call(self, method: str, *params: object) -> Any:
+        """Call a method of the CRM in the person's session, as the client itself does, and return its answer."""
+        return self.page.evaluate(
+            "([method, params]) => Sao.rpc({method, params}, Sao.Session.current_session)", [method, params]
+        )
+
+    def new(self, model: str) -> None:
+        """Open a tab of a model with an empty form."""
+        self.open(model)
         self.page.locator(f"{FORM}.btn-toolbar #new_:not([disabled])").click()
         self.settle()
 

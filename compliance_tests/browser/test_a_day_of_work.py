@@ -10,19 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from crm_client import Crm, Door, RefusedError
 from crm_page import Administrator, CrmPage, browser_page
+from edge_log import alarms
 from known_attacks import ATTACKS
 from ordinary_texts import TEXTS
 from testinfra.host import Host
 
-from jinku.evidence.fleet import Fleet
-from jinku.model import Topology
 from jinku.places import Places
 
 pytestmark = pytest.mark.browser
@@ -32,12 +30,6 @@ FILE = 20 * 1024 * 1024  # bytes
 LONG_NOTE = "客户来电，要求尽快报价；下周三前回复。\n" * 600  # 34 KiB in UTF-8
 ATTACK = ATTACKS["command in backticks"]
 FIELDS = ["name", "code"]
-
-
-@pytest.fixture
-def edge(fleet: Fleet, topology: Topology) -> Host:
-    """The machine whose rules are asked afterwards: the edge that the door leads to."""
-    return fleet.host(topology.nodes_of("edge")[0].name)
 
 
 @pytest.fixture
@@ -51,16 +43,6 @@ def crm(door: Door, administrator: Administrator, places: Places) -> Iterator[Cr
     client.login(administrator.login, administrator.answer("password"))
     yield client
     client.logout()
-
-
-def alarms(edge: Host, door: Door, since: float) -> list[str]:
-    """What the rules have said of this machine since then, a line each, warnings too."""
-    with socket.create_connection((door.address, door.port), timeout=10) as plain:
-        own = plain.getsockname()[0]
-    told = edge.check_output(f"journalctl -q -o cat -t apache --since=@{since:.3f}")
-    return [
-        line for line in told.splitlines() if f"[client {own}:" in line and ("ModSecurity" in line or "mod_qos" in line)
-    ]
 
 
 def line(text: str) -> str:
