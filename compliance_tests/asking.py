@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions that several compliance tests put to a running host. Each asks the program, not its file."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,9 +34,25 @@ def as_user(name: str) -> str:
 ASKED = Path(__file__).with_name("asked")
 
 
+#: How a script of asked/ imports a file that lies beside it.
+_BESIDE = re.compile(r"^from (\w+) import ", re.MULTILINE)
+
+
 @cache
 def _script(name: str) -> str:
-    return (ASKED / name).read_text(encoding="utf-8")
+    """The program that goes to a host: the script, behind the files of asked/ that it imports, as modules."""
+    text = (ASKED / name).read_text(encoding="utf-8")
+    beside = [module for module in _BESIDE.findall(text) if (ASKED / f"{module}.py").is_file()]
+    return "".join(_module(module) for module in beside) + text
+
+
+def _module(name: str) -> str:
+    """Lines that make a module of asked/ known to the Python that runs them."""
+    text = (ASKED / f"{name}.py").read_text(encoding="utf-8")
+    return (
+        f"import sys, types\nsys.modules[{name!r}] = types.ModuleType({name!r})\n"
+        f"exec(compile({text!r}, {f'{name}.py'!r}, 'exec'), vars(sys.modules[{name!r}]))\n"
+    )
 
 
 def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str = "", after: str = "") -> str:

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A script that a control test runs on a host takes along what it shares with others, in the same question."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jinku.places import CHECKOUT
+
+sys.path.insert(0, str(CHECKOUT / "compliance_tests"))
+import asking
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch):
+    """Runs a script of a folder as a host does, from standard input and far from that folder: the finished process."""
+    monkeypatch.setattr(asking, "ASKED", tmp_path)
+    asking._script.cache_clear()
+
+    def run(shared, script):
+        (tmp_path / "shared_one.py").write_text(shared)
+        (tmp_path / "one.py").write_text(script)
+        command = ["python3", "-IS", "-", "word"]
+        return subprocess.run(
+            command, input=asking._script("one.py"), text=True, capture_output=True, cwd="/", check=False
+        )
+
+    yield run
+    asking._script.cache_clear()
+
+
+def test_a_script_has_what_it_imports_from_the_file_beside_it(said):
+    done = said(
+        'import os\nQUOTED = "\'{}\\n" + os.sep\ndef twice(x):\n    return 2 * x\n',
+        "import sys\nfrom shared_one import QUOTED, twice\nprint(twice(sys.argv[1]) + repr(QUOTED))\n",
+    )
+    assert (done.returncode, done.stdout) == (0, "wordword" + repr("'{}\n/") + "\n"), done.stderr
+
+
+def test_an_error_in_a_shared_file_names_that_file(said):
+    done = said("def broken():\n    raise ValueError('no')\n", "from shared_one import broken\nbroken()\n")
+    assert done.returncode == 1
+    assert 'File "shared_one.py", line 2, in broken' in done.stderr
+
+
+def test_a_script_that_imports_nothing_of_ours_goes_as_it_is(said):
+    assert said("", "from sys import argv\nprint(argv[1])\n").stdout == "word\n"
+    assert asking._script("one.py") == "from sys import argv\nprint(argv[1])\n"
