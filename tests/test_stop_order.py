@@ -126,20 +126,20 @@ def test_steps_that_are_no_order_or_outlast_any_battery_are_refused(tmp_path: Pa
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The program of the lab's room, with a `upsc` and a `systemctl` that note what they are asked in ``done``."""
-    state, tools, done = tmp_path / "ups", tmp_path / "bin", tmp_path / "done"
-    state.mkdir()
+    tools, done = tmp_path / "bin", tmp_path / "done"
     tools.mkdir()
-    for unit in ("ups-a", "ups-b"):
-        (state / f"{unit}.dev").touch()
+    (tmp_path / "ups.conf").write_text("maxretry = 3\n[ups-a]\n  driver = dummy-ups\n[ups-b]\n  driver = dummy-ups\n")
     text = (CHECKOUT / "roles/room/files/usr/local/libexec/jinku-ups").read_text(encoding="utf-8")
     moved = tmp_path / "jinku-ups"
-    moved.write_text(text.replace("/run/jinku-ups/", f"{state}/"), encoding="utf-8")
+    moved.write_text(text.replace("/etc/jinku/power/", f"{tmp_path}/"), encoding="utf-8")
 
     def run(verb: str, says: str = "OL", *, active: bool = True) -> subprocess.CompletedProcess[str]:
         done.unlink(missing_ok=True)
         asks = f'case "$*" in *is-active*) exit {0 if active else 3};; esac'
         (tools / "systemctl").write_text(f'#!/bin/sh\n{asks}\necho "$@" >> {done}\n', encoding="utf-8")
-        (tools / "upsc").write_text(f'#!/bin/sh\ncase $1 in ups-a@*) echo OL;; *) echo "{says}";; esac\n')
+        (tools / "upsc").write_text(
+            f'#!/bin/sh\ncase $1 in -l) printf "ups-a\\nups-b\\n";; ups-a@*) echo OL;; *) echo "{says}";; esac\n'
+        )
         for tool in tools.iterdir():
             tool.chmod(0o755)
         path = {"PATH": f"{tools}:/usr/bin:/bin"}
@@ -155,6 +155,71 @@ def test_upsd_is_not_restarted_while_a_ups_is_on_battery(program: Program, tmp_p
     for says, restarted in (("OL", True), ("OL CHRG", True), ("OB", False), ("OB LB", False), ("", False)):
         done = program("renew", says)
         assert ((done.returncode == 0), (tmp_path / "done").exists()) == (restarted, restarted), (says, done.stderr)
+
+
+def test_new_settings_of_the_devices_wait_for_mains_unless_nobody_listens_yet(program: Program, tmp_path: Path) -> None:
+    all_of_them = "restart jinku-ups@ups-a.service jinku-ups@ups-b.service nut-server.service\n"
+    for says, active in (("OL", True), ("OB", False), ("", False)):
+        assert program("anew", says, active=active).returncode == 0
+        assert (tmp_path / "done").read_text() == all_of_them
+    for says in ("OB", "OB LB", "FSD OB LB", ""):
+        refused = program("anew", says)
+        assert (refused.returncode, refused.stderr) == (1, "ups-b: is not on mains\n")
+        assert not (tmp_path / "done").exists()
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """The program by which a host's upsmon takes new settings, with a `upsc` and a `systemctl` that note what they are asked: (exit code, what was done)."""
+    tools, done, settings = tmp_path / "bin", tmp_path / "done", tmp_path / "upsmon.conf"
+    tools.mkdir()
+    settings.write_text('    MONITOR ups-a@192.0.2.1:3493 1 "host" "x" secondary\n')
+    text = (CHECKOUT / "hardening/power/files/usr/local/libexec/jinku-power-settings").read_text(encoding="utf-8")
+    for folder in ("/etc/jinku/power", "/run/jinku-power"):
+        text = text.replace(folder, str(tmp_path))
+    (tmp_path / "moved").write_text(text, encoding="utf-8")
+
+    def run(says: str, *, active: bool = True) -> tuple[int, str]:
+        done.write_text("")
+        asks = f'case "$*" in *is-active*) exit {0 if active else 3};; esac'
+        (tools / "systemctl").write_text(f'#!/bin/sh\n{asks}\necho "$1" >> {done}\n', encoding="utf-8")
+        (tools / "upsc").write_text(f'#!/bin/sh\ntest "$*" = "ups-a@192.0.2.1:3493 ups.status" && echo "{says}"\n')
+        for tool in tools.iterdir():
+            tool.chmod(0o755)
+        path = {"PATH": f"{tools}:/usr/bin:/bin"}
+        ended = subprocess.run(["sh", tmp_path / "moved"], env=path, capture_output=True, text=True, check=False)
+        return ended.returncode, done.read_text().strip()
+
+    return run
+
+
+Taken = Callable[..., tuple[int, str]]
+
+
+def test_upsmon_is_restarted_for_its_settings_on_mains_only(taken: Taken) -> None:
+    assert taken("OL CHRG") == (0, "try-restart")
+    assert taken("") == (1, "")  # silent: it may count the seconds since the UPS was on battery
+    assert taken("", active=False) == (0, "try-restart")  # hears nothing yet
+
+
+def test_on_battery_upsmon_reads_new_settings_once_and_goes_on(taken: Taken, tmp_path: Path) -> None:
+    assert [taken("OB"), taken("OB DISCHRG")] == [(1, "reload"), (1, "")]
+    newer = (tmp_path / "taken").stat().st_mtime + 5
+    os.utime(tmp_path / "upsmon.conf", (newer, newer))
+    assert taken("OB") == (1, "reload")
+    assert taken("OL") == (0, "try-restart")
+
+
+@pytest.mark.parametrize("says", ["OB LB", "FSD OB LB", "FSD OL", "FSD"])
+def test_a_host_that_waits_for_its_turn_to_stop_is_not_disturbed(taken: Taken, says: str) -> None:
+    assert taken(says) == (1, "")
+
+
+def test_nobody_restarts_upsmon_but_the_program_that_asks_the_ups() -> None:
+    agent = (CHECKOUT / "hardening/power/templates/etc/jinku/agent.d/power.hcl.j2").read_text(encoding="utf-8")
+    handler = (CHECKOUT / "hardening/power/handlers/main.yml").read_text(encoding="utf-8")
+    assert "jinku-power-settings.service" in agent
+    assert not re.search(r"restart[^&]*nut-monitor", agent + handler)
 
 
 @pytest.mark.parametrize("says", ["OL", "OB", "OB LB"])
