@@ -7,7 +7,7 @@ BIN := .venv/bin
 JINKU := $(BIN)/jinku --env $(ENV)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start test-long-drills test-power test-unseal test-upgrade test-alarms sabotage benchmark lint docs format lock bootstrap bootstrap-tests
+.PHONY: help up plan status check destroy test test-pure test-compliance test-browser test-cold-start test-long-drills test-power test-unseal test-upgrade test-alarms test-disks sabotage benchmark lint docs format lock bootstrap bootstrap-tests
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test-upgrade: bootstrap-tests ## Bring up an earlier Jinku in a lab of its own, 
 
 test-power: bootstrap-tests ## Let the battery of the lab's UPS run low: a site stops in order, and starts again (lab only, ten minutes)
 	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m power -s
+
+test-disks: bootstrap-tests ## Encrypt the disks of a machine with a kernel of its own (QEMU), cut its power, take the vault away (root, minutes)
+	@$(BIN)/pytest tests/vault/test_disks.py -m vm
 
 lint: bootstrap-tests ## Run the static checks
 	@$(BIN)/ruff check .

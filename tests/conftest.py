@@ -7,7 +7,13 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 #: What makes hosts, mounts or networks on this machine: never two of these at once.
-MACHINE = ("provider", "test_interrupted_up.py", "test_provider_systemd.py", "test_volume_program.py")
+MACHINE = (
+    "provider",
+    "test_interrupted_up.py",
+    "test_provider_systemd.py",
+    "test_volume_program.py",
+    "test_volume_disks.py",
+)
 
 
 def group(nodeid: str) -> str:

@@ -105,8 +105,20 @@ def test_an_empty_disk_is_taken_only_when_told(folder):
     change(folder, existing={"disks": {"db1-data": {"device": "/dev/vdb"}}, "interface": "ens3"})
     lack = judged(Topology.of(load_environment(folder)), **empty)["volume db1-data"]
     assert lack.remedy == "`existing.disks.db1-data.format: true`, if it may get a file system"
-    own = {"volume": f"db1-data holds {20 * 2**30} ext4 db1-data"}
-    assert judged(Topology.of(load_environment(folder)), **own) == {}
+    for kind in ("ext4", "crypto_LUKS"):
+        own = {"volume": f"db1-data holds {20 * 2**30} {kind} db1-data"}
+        assert judged(Topology.of(load_environment(folder)), **own) == {}
+
+
+@pytest.mark.parametrize(("maps", "becomes"), [("yes", "LUKS2"), ("no", "no dm-crypt")])
+def test_it_is_said_beforehand_what_becomes_of_an_empty_disk(topology, maps, becomes):
+    out = "\n".join(
+        f"{name}\t{value}"
+        for name, value in {**GOOD, "volume": f"db1-data empty {20 * 2**30}", "dmcrypt": maps}.items()
+    )
+    found = findings.judge(topology, topology.node("db1"), Answer("deploy", 0, out), 1000.0, 1001.0)
+    (said,) = (one.text for one in found if one.what == "volume db1-data")
+    assert becomes in said
 
 
 @pytest.mark.parametrize("trouble", list(Trouble))

@@ -15,7 +15,7 @@ case $tests in '' | tests) ;; *) echo "usage: tools/bootstrap.sh [tests]" >&2; e
 # --- packages ---------------------------------------------------------------------------------------------------
 packages="python3 python3-venv ca-certificates git openssh-client gnupg util-linux xz-utils
 systemd-container nftables iproute2 kmod procps e2fsprogs mmdebstrap debian-archive-keyring"
-[ -z "$tests" ] || packages="$packages chromium fonts-noto-cjk shellcheck"
+[ -z "$tests" ] || packages="$packages chromium fonts-noto-cjk shellcheck cryptsetup-bin"
 
 installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' 2>/dev/null | awk '$2 == "installed" {print $1}')
 missing=

@@ -40,6 +40,9 @@ if [ "$verb" = undo ]; then
 	exit 0
 fi
 
+# A kernel that maps disks: then an empty one becomes LUKS2, once the vault can wrap its key (hardening/volumes).
+maps() { ! systemd-detect-virt --quiet --container && modprobe --quiet dm_crypt; }
+
 # Disks first: what may be refused comes before what is made.
 printf '%s\n' "$disks" | while read -r name mount device format; do
 	[ -n "$name" ] || continue
@@ -50,8 +53,10 @@ printf '%s\n' "$disks" | while read -r name mount device format; do
 		[ -z "$(blkid -p -o value "$device")" ] || fail "volume $name: $device holds something"
 		[ "$(lsblk --noheadings --list --output NAME "$device" | wc -l)" -le 1 ] || fail "volume $name: $device has parts"
 		[ "$(head -c 1048576 "$device" | tr -d '\0' | head -c 1 | wc -c)" = 0 ] || fail "volume $name: $device holds something"
-		mkfs.ext4 -q -O encrypt -m 0 -L "$label" "$device" # encrypt: its owner may use fscrypt on it later
+		! maps || continue
+		mkfs.ext4 -q -O encrypt -m 0 -L "$label" "$device" # encrypt: for fscrypt
 	fi
+	[ "$(blkid -p -s TYPE -o value "$device")" != crypto_LUKS ] || continue # jinku-volumes.service opens it
 	mkdir -p "$mount"
 	uuid=$(blkid -p -s UUID -o value "$device")
 	grep -q "^UUID=$uuid " /etc/fstab 2>/dev/null || echo "UUID=$uuid $mount ext4 nodev,nosuid 0 2" >>/etc/fstab

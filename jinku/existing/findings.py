@@ -10,7 +10,7 @@ from jinku.doctor import Finding, Level
 from jinku.existing import host_keys
 from jinku.existing.ways import Answer, Trouble, Ways, ways
 from jinku.model import Node, Topology
-from jinku.model.environment import Disk
+from jinku.model.networks import Volume
 from jinku.model.topology import MIRROR, PACKAGES, TIME
 from jinku.places import Places
 
@@ -76,7 +76,7 @@ def judge(topology: Topology, node: Node, answer: Answer, begun: float, ended: f
     yield from _machine(node, fact, begun, ended)
     yield from _firewalls(node, seen.get("firewall", []))
     yield from _outside(node, fact, seen.get("time", []))
-    yield from _volumes(topology, node, seen.get("volume", []))
+    yield from _volumes(node, seen.get("volume", []), maps=fact.get("dmcrypt") == "yes")
 
 
 def _no_way(topology: Topology, node: Node, answer: Answer) -> Finding:
@@ -176,43 +176,41 @@ def _outside(node: Node, fact: dict[str, str], clocks: list[str]) -> Iterator[Fi
     yield _of(node, "time server", not silent, text, "the flow hosts>ntp in every firewall between", Level.NOTE)
 
 
-def _volumes(topology: Topology, node: Node, seen: list[str]) -> Iterator[Finding]:
-    disks = topology.env.existing.disks
+def _volumes(node: Node, seen: list[str], *, maps: bool) -> Iterator[Finding]:
     states = {line.split()[0]: line.split()[1:] for line in seen if line}
     for volume in node.volumes:
         told = states.get(volume.name) or ["unknown"]
         size, kind, label = [*told[1:4], "", "", ""][:3]
-        seen_there = (told[0], size, [kind, label])
-        yield _volume(node, volume.name, volume.mount, volume.size_gib, disks.get(volume.name), seen_there)
+        yield _volume(node, volume, (told[0], size, kind, label), maps=maps)
 
 
-def _volume(
-    node: Node, name: str, mount: str, wanted: int, disk: Disk | None, seen: tuple[str, str, list[str]]
-) -> Finding:
-    state, size, held = seen
-    what, gib = f"volume {name}", _number(size) / _GIB
+def _volume(node: Node, volume: Volume, seen: tuple[str, str, str, str], *, maps: bool) -> Finding:
+    """``seen``: how the disk is, its size in bytes, what it holds, with which label. ``maps``: the host's kernel has dm-crypt."""
+    state, size, kind, label = seen
+    what, field, gib = f"volume {volume.name}", f"existing.disks.{volume.name}", _number(size) / _GIB
     if state not in {"mounted", "nodevice", "holds", "empty"}:
         remedy = (
-            f"a file system of {wanted} GiB mounted at {mount} (and in /etc/fstab), or existing.disks.{name}.device"
+            f"a file system of {volume.size_gib} GiB mounted at {volume.mount} (and in /etc/fstab), or {field}.device"
         )
-        return Finding(what, Level.MISSING, f"nothing is mounted at {mount}", remedy, node.name)
+        return Finding(what, Level.MISSING, f"nothing is mounted at {volume.mount}", remedy, node.name)
     if state == "nodevice":
-        text = f"{disk.device if disk else 'its device'} is no block device of the host"
-        return Finding(what, Level.MISSING, text, f"another name in existing.disks.{name}.device (`lsblk`)", node.name)
-    if gib < wanted * 0.9:
-        text = f"{gib:.1f} GiB, {wanted} are needed"
+        text = f"{volume.device or 'its device'} is no block device of the host"
+        return Finding(what, Level.MISSING, text, f"another name in {field}.device (`lsblk`)", node.name)
+    if gib < volume.size_gib * 0.9:
+        text = f"{gib:.1f} GiB, {volume.size_gib} are needed"
         return Finding(what, Level.MISSING, text, "a larger disk or file system", node.name)
-    if state == "holds" and held[1] != name[:16]:
-        text = f"{disk.device if disk else ''} holds {held[0]}, which Jinku has not made"
+    if state == "holds" and label != volume.name[:16]:
+        text = f"{volume.device} holds {kind}, which Jinku has not made"
         return Finding(
             what, Level.MISSING, text, "an empty disk (`wipefs -a` if nobody needs it), or mount it yourself", node.name
         )
-    if state == "empty" and not (disk and disk.format):
-        remedy = f"`existing.disks.{name}.format: true`, if it may get a file system"
-        return Finding(what, Level.MISSING, f"{disk.device if disk else ''} is empty", remedy, node.name)
+    if state == "empty" and not volume.format:
+        remedy = f"`{field}.format: true`, if it may get a file system"
+        return Finding(what, Level.MISSING, f"{volume.device} is empty", remedy, node.name)
+    empty = "`up` encrypts it as a whole (LUKS2)" if maps else "gets a file system (this kernel has no dm-crypt)"
     told = {
-        "mounted": f"mounted at {mount}",
-        "empty": "empty; gets a file system at the first contact",
-        "holds": "Jinku's own; gets mounted",
+        "mounted": f"mounted at {volume.mount}",
+        "empty": f"empty; {empty}",
+        "holds": "Jinku's own; the vault opens it" if kind == "crypto_LUKS" else "Jinku's own; gets mounted",
     }
     return Finding(what, Level.OK, f"{told[state]}, {gib:.0f} GiB", "", node.name)

@@ -57,6 +57,7 @@ END
 	)"
 done
 
+if systemd-detect-virt --quiet --container || ! root modprobe --quiet --dry-run dm_crypt 2>/dev/null; then say dmcrypt no; else say dmcrypt yes; fi
 printf '%s\n' "$volumes" | while read -r name mount device; do
 	[ -n "$name" ] || continue
 	size=$(findmnt --noheadings --bytes --output SIZE --mountpoint "$mount" 2>/dev/null | head -n 1 | tr -d ' ')

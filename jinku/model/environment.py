@@ -237,7 +237,7 @@ class Disk(Section):
     device: Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9/_.:+-]+$")]
     """Block device, best by a name that stays, such as /dev/disk/by-id/..."""
     format: bool = False
-    """true: an empty device gets an ext4 file system at the first contact. One that holds anything is never formatted."""
+    """true: an empty device is taken: `up` encrypts it as a whole (LUKS2). One that holds anything is never formatted."""
 
 
 class Existing(Section):

@@ -6,6 +6,7 @@ from typing import Any
 from jinku.model.alarms import alerts_of
 from jinku.model.environment import Operator
 from jinku.model.firewall import node_ruleset
+from jinku.model.networks import Volume
 from jinku.model.people import accounts_on, keys_of, principal
 from jinku.model.power import stop_after
 from jinku.model.profiles import ALIASES
@@ -119,6 +120,11 @@ def node_variables(node: Node) -> dict[str, Any]:
     }
 
 
+def _volume(volume: Volume) -> dict[str, Any]:
+    disk = {"device": volume.device, "format": volume.format} if volume.device else {}
+    return {"name": volume.name, "mount": volume.mount, **disk}
+
+
 def _host_variables(topology: Topology, node: Node) -> dict[str, Any]:
     return {
         # The name, not the address: <state>/ssh/config holds the address, the jump and the known host key.
@@ -126,7 +132,7 @@ def _host_variables(topology: Topology, node: Node) -> dict[str, Any]:
         "jinku_node": {
             **node_variables(node),
             "interface": node.interface,
-            "volumes": [{"name": volume.name, "mount": volume.mount} for volume in node.volumes],
+            "volumes": [_volume(volume) for volume in node.volumes],
             "operators": [operator.name for operator in accounts_on(topology.env, node)],
             "stop_after": stop_after(topology.env, node.tiers),
         },

@@ -9,12 +9,17 @@ from jinku.model.environment import Zone
 
 @dataclass(frozen=True)
 class Volume:
-    """Data that survives its host. ``name`` is unique in the environment; ``size_gib`` in GiB."""
+    """Data that survives its host. ``name`` is unique in the environment; ``size_gib`` in GiB.
+
+    ``device``: a whole disk that its owner gave it (LUKS2), '' for a file system (fscrypt); ``format``: the disk may be taken while it is empty.
+    """
 
     name: str
     node: str
     mount: str
     size_gib: int
+    device: str = ""
+    format: bool = False
 
 
 @dataclass(frozen=True)

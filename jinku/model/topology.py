@@ -204,7 +204,9 @@ class Topology:
         address = (over.address if over else None) or networks.network.network_address + number
         address6 = (over.address6 if over else None) or (networks.network6[number] if networks.network6 else None)
         volumes = tuple(
-            Volume(f"{name}-{kind}", name, mount, size) for tier in tiers for kind, mount, size in VOLUMES.get(tier, ())
+            self._volume(f"{name}-{kind}", name, mount, size)
+            for tier in tiers
+            for kind, mount, size in VOLUMES.get(tier, ())
         )
         aliases = tuple(f"{ALIASES[tier]}.{self.env.domain}" for tier in tiers if tier in ALIASES)
         usual = self.env.existing.interface if self.env.backend == "existing" else "eth0"
@@ -212,6 +214,10 @@ class Topology:
         return Node(
             name, site, zone, tiers, number, f"{name}.{self.env.domain}", aliases, address, address6, interface, volumes
         )
+
+    def _volume(self, name: str, node: str, mount: str, size: int) -> Volume:
+        disk = self.env.existing.disks.get(name) if self.env.backend == "existing" else None
+        return Volume(name, node, mount, size, disk.device if disk else "", bool(disk and disk.format))
 
     def node(self, name: str) -> Node:
         """The node of that name. :raises KeyError: there is none."""

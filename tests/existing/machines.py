@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +78,10 @@ def hierarchies() -> list[Path]:
     return [GROUPS / "systemd", GROUPS / "unified"]
 
 
-def image(suite: str = "trixie", architecture: str = "") -> Path:
-    """Folder with a Debian as mmdebstrap leaves it plus what an installer asks for; made once and cached."""
-    told = f"2 {suite} {architecture} {INCLUDE}"
+def image(suite: str = "trixie", architecture: str = "", more: Sequence[str] = ()) -> Path:
+    """Folder with a Debian as mmdebstrap leaves it plus what an installer asks for, and ``more`` packages; made once and cached."""
+    include = ",".join([INCLUDE, *more])
+    told = f"2 {suite} {architecture} {include}"
     folder = cache_root() / "bare" / hashlib.sha256(told.encode()).hexdigest()[:16]
     if folder.exists():
         return folder
@@ -90,7 +91,7 @@ def image(suite: str = "trixie", architecture: str = "") -> Path:
     lines = "\n".join(controller_sources().lines(suite)[: 1 if architecture else None]) + "\n"
     # i386 runs on an amd64 kernel: nothing needs to be emulated
     words = [f"--architectures={architecture}", "--skip=check/qemu"] if architecture else []
-    do("mmdebstrap", "--quiet", "--variant=important", f"--include={INCLUDE}", *words, suite, draft, "-", stdin=lines)
+    do("mmdebstrap", "--quiet", "--variant=important", f"--include={include}", *words, suite, draft, "-", stdin=lines)
     (draft / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
     for path in [draft / "etc/machine-id", *(draft / "etc/ssh").glob("ssh_host_*")]:
         path.unlink(missing_ok=True)
