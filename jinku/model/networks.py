@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a site and a node are given: networks of the zones, volumes of the hosts. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from jinku.model.environment import Zone
+from jinku.model.environment import Environment, Tier, Zone
+from jinku.model.profiles import VOLUMES
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,18 @@ class Volume:
     size_gib: int
     device: str = ""
     format: bool = False
+
+
+def volumes_of(env: Environment, node: str, tiers: tuple[Tier, ...]) -> tuple[Volume, ...]:
+    """The volumes that a node's tiers bring, each with the disk that its owner gave it."""
+    disks = env.existing.disks if env.backend == "existing" else {}
+    volumes = (
+        Volume(f"{node}-{kind}", node, mount, size) for tier in tiers for kind, mount, size in VOLUMES.get(tier, ())
+    )
+    return tuple(
+        replace(one, device=disks[one.name].device, format=disks[one.name].format) if one.name in disks else one
+        for one in volumes
+    )
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from jinku.model.alarm_sections import RoomDevice, Ups
 from jinku.model.alarms import room_of, ways_of
 from jinku.model.environment import Environment, ExtraFlow, Tier, Zone
-from jinku.model.networks import Volume, ZoneNetworks
+from jinku.model.networks import Volume, ZoneNetworks, volumes_of
 from jinku.model.power import ups_of
-from jinku.model.profiles import ALIASES, VOLUMES, NodeSpec, specs
+from jinku.model.profiles import ALIASES, NodeSpec, specs
 
 #: Order of the zones in a site's network: explicit numbers, so that growth renumbers nobody. Part 7 is kept free.
 ZONES: dict[Zone, int] = {"dmz": 0, "app": 1, "data": 2, "security": 3, "ops": 4, "audit": 5, "facility": 6}
@@ -203,21 +203,13 @@ class Topology:
         over = self.env.addresses.get(name)
         address = (over.address if over else None) or networks.network.network_address + number
         address6 = (over.address6 if over else None) or (networks.network6[number] if networks.network6 else None)
-        volumes = tuple(
-            self._volume(f"{name}-{kind}", name, mount, size)
-            for tier in tiers
-            for kind, mount, size in VOLUMES.get(tier, ())
-        )
+        volumes = volumes_of(self.env, name, tiers)
         aliases = tuple(f"{ALIASES[tier]}.{self.env.domain}" for tier in tiers if tier in ALIASES)
         usual = self.env.existing.interface if self.env.backend == "existing" else "eth0"
         interface = (over.interface if over else None) or usual
         return Node(
             name, site, zone, tiers, number, f"{name}.{self.env.domain}", aliases, address, address6, interface, volumes
         )
-
-    def _volume(self, name: str, node: str, mount: str, size: int) -> Volume:
-        disk = self.env.existing.disks.get(name) if self.env.backend == "existing" else None
-        return Volume(name, node, mount, size, disk.device if disk else "", bool(disk and disk.format))
 
     def node(self, name: str) -> Node:
         """The node of that name. :raises KeyError: there is none."""

@@ -46,7 +46,7 @@ def processor() -> list[str]:
 INITRD = """
 mount --bind "$1" "$1"; mount -t proc proc "$1/proc"; mount -t tmpfs tmpfs "$1/tmp"
 cp -a "$1/etc/initramfs-tools" "$1/tmp/conf"
-sed -i s/^MODULES=.*/MODULES=list/ "$1/tmp/conf/initramfs.conf"; printf 'virtio_pci\\nvirtio_blk\\next4\\n' >"$1/tmp/conf/modules"
+sed -i s/^MODULES=.*/MODULES=list/ "$1/tmp/conf/initramfs.conf"; printf 'virtio_pci\\nvirtio_blk\\nvirtio_net\\next4\\n' >"$1/tmp/conf/modules"
 chroot "$1" mkinitramfs -d /tmp/conf -o /tmp/initrd "$(basename "$1"/boot/vmlinuz-* | sed s/vmlinuz-//)"
 cp "$1/tmp/initrd" "$2"
 """
@@ -103,7 +103,7 @@ class Machine:
 
     def _own(self) -> None:
         """Write what an installer asks for, in a mount namespace that ends with the command."""
-        network = f"auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet static\n  address 10.0.2.15/24\n  gateway {GATEWAY}\n"
+        network = f"auto lo\niface lo inet loopback\nallow-hotplug eth0\niface eth0 inet static\n  address 10.0.2.15/24\n  gateway {GATEWAY}\n"
         files = {
             "etc/hostname": f"{self.name}\n",
             "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n{GATEWAY} vault.test.jinku\n",
