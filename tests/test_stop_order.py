@@ -158,7 +158,7 @@ def test_upsd_is_not_restarted_while_a_ups_is_on_battery(program: Program, tmp_p
 
 
 def test_new_settings_of_the_devices_wait_for_mains_unless_nobody_listens_yet(program: Program, tmp_path: Path) -> None:
-    all_of_them = "restart jinku-ups@ups-a.service jinku-ups@ups-b.service nut-server.service\n"
+    all_of_them = "restart nut-server.service jinku-ups@ups-a.service jinku-ups@ups-b.service\n"
     for says, active in (("OL", True), ("OB", False), ("", False)):
         assert program("anew", says, active=active).returncode == 0
         assert (tmp_path / "done").read_text() == all_of_them
