@@ -13,6 +13,7 @@ CHOSEN, ALL = ".column-fields >> nth=1", ".column-fields >> nth=0"
 BUTTONS = ".modal-body .col-md-2 > .btn"
 REMOVE_ALL = 2  # of the buttons between the two lists: add, remove, clear; then those of the window
 DETECT = 3
+ANSWER_MS = 180_000  # the CRM checks and writes every record of a file in one request; on a busy machine 2,000 take more than a minute
 
 
 class CsvWindows:
@@ -45,7 +46,7 @@ class CsvWindows:
         assert self._fields("path") == fields
         self.window.locator("#input-records").select_option("false")  # those listed, not those selected
         self.window.locator(".modal-body .checkbox:visible input").first.check()  # without the limit of the list
-        with self.page.expect_download() as download:
+        with self.page.expect_download(timeout=ANSWER_MS) as download:
             told = self._confirm("export_data_domain")
         download.value.save_as(to)
         return told
@@ -64,7 +65,9 @@ class CsvWindows:
 
     def _confirm(self, method: str) -> int:
         """Press OK: the server's answer to `method` must be a good one. Return the number in the client's message, and close it."""
-        with self.page.expect_response(lambda answer: f".{method}" in (answer.request.post_data or "")) as answered:
+        with self.page.expect_response(
+            lambda answer: f".{method}" in (answer.request.post_data or ""), timeout=ANSWER_MS
+        ) as answered:
             self.window.locator(".modal-footer .btn-primary").click()
         assert answered.value.status == 200, f"{method}: HTTP {answered.value.status}"
         assert "error" not in answered.value.json(), f"{method}: {answered.value.json()['error']}"
