@@ -235,6 +235,20 @@ def test_what_is_refused_for_want_of_its_volume_is_started_once_it_is_open(role:
             assert opened + name in links, f"{name}: in multi-user.target.wants, and not in jinku-volumes.target.wants"
 
 
+HOOKS = sorted(file for role in ROLES for file in role.glob("*/etc/jinku/tls-reload.d/*"))
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.stem)
+def test_a_hook_of_the_certificate_names_no_file_that_the_agents_sandbox_does_not_let_it_write(hook: Path) -> None:
+    """The agent runs the hooks, under ProtectSystem=strict. A program is another thing: it is read."""
+    unit = (REPOSITORY / "roles/enrol/files/etc/systemd/system/jinku-agent.service").read_text(encoding="utf-8")
+    writable = re.findall(r"^ReadWritePaths=(.+)$", unit, re.MULTILINE)
+    assert writable == ["/etc/jinku"], "one folder; this test knows no others"
+    text = "\n".join(line for line in hook.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    paths = re.findall(r"(?<![\w.$}/])/[\w./-]+", text)
+    assert not [path for path in paths if not path.startswith(("/etc/jinku/", "/usr/", "/dev/null"))]
+
+
 def test_every_tier_that_a_node_may_have_is_a_role_and_a_stage() -> None:
     """A tier without a role would be accepted and do nothing."""
     stages = load(REPOSITORY / "site.yml")
