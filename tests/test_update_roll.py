@@ -2,6 +2,7 @@
 """Updates that roll through the hosts: their order, what refuses them and what stops them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -281,6 +282,28 @@ def test_a_stopped_roll_ends_with_1_and_is_in_the_journal(environment, monkeypat
     line = json.loads(environment.journal.read_text().splitlines()[-1])
     assert (line["ok"], [host["node"] for host in line["hosts"]]) == (False, ["db2"])
     assert "postinst" in line["error"]
+
+
+@pytest.mark.parametrize("fails", [(), ("edge1",)])
+def test_a_state_folder_that_vanishes_under_the_roll_is_named_beside_what_was_done(
+    environment, monkeypatch, capsys, fails
+):
+    world = World(waiting("db2", "edge1"), fails=fails)
+    in_place(monkeypatch, world)
+    change = world.change
+
+    def vanishing(node):
+        if node.name == "edge1":
+            shutil.rmtree(environment.state)
+        return change(node)
+
+    monkeypatch.setattr(world, "change", vanishing)
+    assert run() == ExitCode.FAILED
+    said = capsys.readouterr().err
+    assert f"{environment.state}: is gone since this began" in said
+    assert "hosts begun: db2, edge1" in said
+    assert ("postinst" in said) == bool(fails)
+    assert "Traceback" not in said
 
 
 def test_the_list_names_versions_and_changes_nothing(environment, monkeypatch, capsys):

@@ -92,9 +92,13 @@ def _roll(env: Selection, names: tuple[str, ...], progress: Progress) -> None:
     finally:
         seconds = round(time.monotonic() - begun, 1)
         hosts = [done.as_json() for done in roll.done]
-        journal.write(
-            env.places, "update", env.file, {"ok": not error, "seconds": seconds, "hosts": hosts, "error": error}
-        )
+        result = {"ok": not error, "seconds": seconds, "hosts": hosts, "error": error}
+        try:
+            journal.write(env.places, "update", env.file, result)
+        except FileNotFoundError:
+            changed = ", ".join(done.node for done in roll.done) or "none"
+            text = f"is gone since this began, and what was done stands in no journal (hosts begun: {changed}); put it back, then run the same command again"
+            raise Failure("\n".join([*([error] if error else []), f"{env.places.state}: {text}"])) from None
 
 
 def _hosts(roll: updates.Roll, progress: Progress) -> None:
