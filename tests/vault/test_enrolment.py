@@ -165,6 +165,7 @@ def test_the_agent_writes_the_certificate_and_calls_the_hooks(ready: World, host
     hook(host, "05-broken", "exit 3")
     with agent(host):
         wait_for((host.etc / "called").exists, host)
+        wait_for((host.etc / "tls/reload.failed").exists, host)  # written after the last hook
     leaf = (host.etc / "tls/host.pem").read_bytes()
     assert names_of(leaf) == (["app.test.jinku", "crm1.test.jinku"], ["127.0.0.1"])
     assert stat.S_IMODE((host.etc / "tls/host.key").stat().st_mode) == 0o640
