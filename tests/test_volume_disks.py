@@ -180,3 +180,12 @@ def test_a_disk_that_was_made_in_part_is_finished_and_its_key_comes_from_the_esc
     assert escrow.open(luks2.token(disk.device, "db1-data")["escrow"]) == disk.key
     (state,) = json.loads(disk.volumes("state").stdout)
     assert (state["encryption"], state["open"], state["device"]) == ("luks2", False, disk.device)
+
+
+def test_an_ext4_disk_of_before_is_never_taken_for_an_empty_one(disk: Disk) -> None:
+    """What Jinku made before it knew LUKS2, when its line in /etc/fstab failed: it is to be mounted."""
+    subprocess.run(["mkfs.ext4", "-q", "-O", "encrypt", "-L", "db1-data", disk.device], check=True)
+    before = disk.image.read_bytes()
+    assert "is not mounted; mount it" in disk.refused()
+    assert "is not mounted; mount it" in disk.volumes("open").stderr
+    assert disk.image.read_bytes() == before

@@ -392,5 +392,5 @@ def test_a_disk_with_a_file_system_of_before_stays_as_it_is(vm: Machine) -> None
     assert json.loads(vm.do(f"{OTHER} make", certificate))["changes"] == []
     assert vm.do(f"blkid -p -s TYPE -o value {SPARE}") == "ext4\n"
     vm.do(f"{OTHER} shut; umount -R {SPARE_PLACE}; umount /run/jinku-other/volumes/spare")
-    assert "holds ext4" in json.loads(vm.do(f"{OTHER} make", certificate))["refused"]["spare"]
+    assert "is not mounted" in json.loads(vm.do(f"{OTHER} make", certificate))["refused"]["spare"]
     assert holds(vm, "spare", "jinku/volume/1")

@@ -42,6 +42,17 @@ def held(device):
     return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip().replace("\n", ", ")
 
 
+def label(device):
+    """The label of what a disk holds."""
+    told = ["blkid", "-p", "-s", "LABEL", "-o", "value", device]
+    return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def short(name):
+    """A volume's name as labels have it."""
+    return name.encode()[:LABEL].decode(errors="ignore")
+
+
 def token(device, name):
     """The words of a volume's token; empty where the disk is no LUKS2 or has no token of this volume."""
     if held(device) != "crypto_LUKS":
@@ -100,20 +111,8 @@ def make(device, name, key, told, scratch):
             stream.truncate(32 << 20)
         sort = ("--type", "luks2", "--cipher", CIPHER, "--key-size", "512", "--hash", "sha256", "--sector-size", "512")
         rounds = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-slot", SLOT)
-        label = name.encode()[:LABEL].decode(errors="ignore")
-        run(
-            "cryptsetup",
-            "luksFormat",
-            "--batch-mode",
-            *sort,
-            *rounds,
-            "--label",
-            label,
-            "--key-file",
-            "-",
-            str(draft),
-            given=key,
-        )
+        words = (*sort, *rounds, "--label", short(name), "--key-file", "-", str(draft))
+        run("cryptsetup", "luksFormat", "--batch-mode", *words, given=key)
         tell(str(draft), told)
         run("cryptsetup", "luksHeaderBackup", "--header-backup-file", str(whole), str(draft))
         run("cryptsetup", "luksHeaderRestore", "--batch-mode", "--header-backup-file", str(whole), device)
