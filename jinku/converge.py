@@ -134,7 +134,8 @@ def run(environment: Path, arguments: list[str], on_task: OnTask, playbook: str 
         raise FileNotFoundError("ansible-playbook: is missing; `tools/bootstrap.sh` installs it")
     begun = time.monotonic()
     # setpriv: a run must not go on by itself after its jinku was killed and another one has begun
-    command = ["setpriv", "--pdeathsig", "TERM", "--", program, playbook, *arguments]
+    supervised = [sys.executable, "-m", "jinku.supervise", program]
+    command = ["setpriv", "--pdeathsig", "TERM", "--", *supervised, playbook, *arguments]
     with subprocess.Popen(
         command,
         cwd=CHECKOUT,
