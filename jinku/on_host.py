@@ -2,7 +2,7 @@
 """Runs a Python program of plugins/on_host on a host, for the actions of plugins/action.
 
 An Ansible module brings 180 KB of Ansible's own code in a zip that the host compiles anew each time: half a second of its
-processor, thirty times a host in a run that changes nothing. These programs need the standard library only and take a tenth
+processor, thirty times a host in a run that changes nothing. These programs need the standard library only and take a fifth
 of that (ADR 31). Sources and arguments go to standard input, so that no argument of a process shows either.
 """
 

@@ -63,9 +63,8 @@ def main(command: list[str]) -> int:
         told.append(time.monotonic())
 
     signal.signal(signal.SIGTERM, tell)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to ansible-playbook, too, which ends in its own way
+    # A terminal sends it to ansible-playbook, too, which ends in its own way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as child:  # noqa: PLW1509 - no thread runs yet
         sent = False
         while child.poll() is None:

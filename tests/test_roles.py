@@ -291,8 +291,8 @@ def test_a_host_whose_volume_is_not_mounted_is_refused(tmp_path):
     assert task["tags"] == ["always"]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - a command, not HTML
 
-    def refused(*mounts):
-        volumes = [{"name": mount, "mount": mount} for mount in mounts]
+    def refused(*mounts, **disk):
+        volumes = [{"name": mount, "mount": mount, **disk} for mount in mounts]
         command = environment.from_string(task["ansible.builtin.raw"]).render(jinku_node={"volumes": volumes})
         return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
 
@@ -300,3 +300,5 @@ def test_a_host_whose_volume_is_not_mounted_is_refused(tmp_path):
     told = refused("/proc", str(tmp_path))
     assert told.returncode == 1
     assert f"{tmp_path}: volume: is not mounted" in told.stderr
+    # A disk that was given is encrypted and mounted by the role volumes, which comes later.
+    assert refused(str(tmp_path), device="/dev/vdb", format=True).returncode == 0

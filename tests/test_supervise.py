@@ -19,6 +19,7 @@ setsid "$0" worker & echo $! > "$0.worker"
 setsid sleep 61 & echo $! > "$0.connection"
 case $1 in
 wait) while :; do sleep 0.1; done ;;
+deaf) trap '' TERM; while :; do sleep 0.1; done ;;
 killed) kill -KILL $$ ;;
 *) exit "$1" ;;
 esac
@@ -65,5 +66,16 @@ def test_who_is_told_to_end_ends_with_all_workers(program: Path) -> None:
     assert runs(worker)
     process.terminate()
     assert process.wait(20) == 128 + signal.SIGTERM
+    assert not runs(worker)
+    os.kill(connection, signal.SIGKILL)
+
+
+def test_who_does_not_end_when_told_is_killed(program: Path) -> None:
+    at_once = "import sys; from jinku import supervise; supervise._TO_END = 0.5; sys.exit(supervise.main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", at_once, str(program), "deaf"], cwd=CHECKOUT)
+    worker, connection = number(program, "worker"), number(program, "connection")
+    time.sleep(0.5)  # until it is deaf
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGKILL
     assert not runs(worker)
     os.kill(connection, signal.SIGKILL)
