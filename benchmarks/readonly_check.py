@@ -31,8 +31,8 @@ def scripts(places: Places) -> dict[str, str]:
     """Shell script by host: each distinct command of the last check once."""
     asked = json.loads((places.state / "asked-before.json").read_text(encoding="utf-8"))
     lines: dict[str, dict[str, None]] = {}
-    for questions in asked.values():
-        for where, command, given in questions:
+    for test in asked.values():
+        for where, command, given in test["questions"]:
             given_by = f"printf %s {shlex.quote(given)} |" if given is not None else "</dev/null"
             run = f"{given_by} timeout {COMMAND_SECONDS:.0f} sh -c {shlex.quote(command)} >/dev/null 2>&1"
             lines.setdefault(where, {})[run] = None

@@ -174,7 +174,7 @@ def test_the_document_is_for_its_owner_only(tmp_path):
 def test_a_check_of_some_nodes_never_stands_for_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path))
     places = Places("lab")
-    whole, some = check.new_document(places), check.new_document(places, ["edge1"])
+    whole, some = check.new_document(places, whole=True), check.new_document(places, whole=False)
     assert whole != some
     for path in (places.reports, whole.parent):
         assert path.stat().st_mode & 0o777 == 0o700
@@ -195,6 +195,24 @@ def test_one_node_only(tmp_path):
         Verdict.CONFORM,
         Verdict.NOT_TESTED,
     }
+
+
+def test_a_check_of_settings_tries_nothing_and_proves_nothing(tmp_path):
+    done, document = run(tmp_path, TESTS, "--read-only")
+    assert "9 passed, 11 deselected, 1 error" in done.stdout  # one host does not answer
+    result = read_result(document)
+    assert result.read_only
+    assert {record.polarity for record in result.records} == {"setting"}
+    verdicts = [(pair.verdict, pair.reason.code) for pair in result.verdicts if pair.item == "dengbao:8.1.4.1.c"]
+    assert set(verdicts) == {(Verdict.NOT_TESTED, "not_run"), (Verdict.NOT_TESTED, "unreachable")}
+    assert not result.count()[Verdict.CONFORM]
+    assert "Only settings were looked at" in render(result, "en")
+    assert "仅核查配置" in render(result, "zh")
+
+
+def test_a_whole_check_does_not_say_that_only_settings_were_looked_at(checked):
+    assert not checked.read_only
+    assert "Only settings were looked at" not in render(checked, "en")
 
 
 HEAD = "import pytest\n"
@@ -242,6 +260,13 @@ import pytest
 
 @pytest.mark.control("dengbao:8.1.4.1.c")
 @pytest.mark.objects("host")
+@pytest.mark.behaviour
+@pytest.mark.ahead
+def test_asks(host):
+    assert host.run("echo asked").rc == 0
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
 @pytest.mark.setting
 def test_reads(host):
     assert host.run("sleep 0.4; echo read").stdout == "read\\n"
@@ -268,6 +293,27 @@ def test_questions_of_settings_are_asked_ahead_next_time_and_deeds_are_not(tmp_p
     assert "echo tried" not in kept.read_text()
     assert kept.stat().st_mode & 0o077 == 0
     assert seconds[1] < seconds[0] - 1, "six hosts were asked one after the other again"
+
+
+def test_a_check_of_settings_asks_only_what_they_ask_and_forgets_no_other_question(tmp_path):
+    kept = tmp_path / "lab" / "asked-before.json"
+    kept.parent.mkdir()
+    asked = []
+    for options in ((), ("--read-only",)):
+        _, document = run(tmp_path, REMEMBERS.replace("echo asked", f"echo asked >>{tmp_path}/asked"), *options)
+        asked.append(len((tmp_path / "asked").read_text().splitlines()))
+        assert {record.test.rpartition("::")[2] for record in read_result(document).records} >= {"test_reads"}
+    assert asked[0] == asked[1] > 0
+    assert "echo asked" in kept.read_text()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": [["db1", "true", null]]}', '{"a": {"setting": true}}', "\0"])
+def test_a_file_of_questions_that_is_none_is_learnt_anew(text, tmp_path):
+    kept = tmp_path / "lab" / "asked-before.json"
+    kept.parent.mkdir()
+    kept.write_text(text)
+    run(tmp_path, REMEMBERS)
+    assert "sleep 0.4" in kept.read_text()
 
 
 def test_a_check_collects_with_the_packages_of_run_time_only(tmp_path):

@@ -42,10 +42,10 @@ def everywhere(item, verdict="conform"):
     return [record(item, thing, polarity, verdict) for thing, polarity in product(HOSTS, ("setting", "behaviour"))]
 
 
-def judged(records, item, tmp_path, text=""):
+def judged(records, item, tmp_path, text="", left_out=()):
     (tmp_path / "controls.yaml").write_text(text)
     declared = load_declared(tmp_path, CATALOGUE)
-    pairs, items = judge(CATALOGUE, 3, HOSTS, records, declared, TODAY)
+    pairs, items = judge(CATALOGUE, 3, HOSTS, records, declared, TODAY, left_out)
     mine = next(one for one in items if one.item == item)
     return mine, {pair.object: pair for pair in pairs if pair.item == item}, items
 
@@ -76,6 +76,28 @@ def test_one_side_is_not_enough(side, tmp_path):
     item, pairs, _ = judged([one for one in everywhere(ITEM) if one.polarity == side], ITEM, tmp_path)
     assert item.verdict == "not_tested"
     assert {pair.reason.code for pair in pairs.values()} == {"one_sided"}
+
+
+def test_what_was_left_out_of_a_run_cannot_have_been_proven_by_the_rest(tmp_path):
+    item, pairs, _ = judged(everywhere(ITEM), ITEM, tmp_path, left_out={(ITEM, HOSTS[0].id)})
+    assert item.verdict == "not_tested"
+    assert {name: pair.reason.code for name, pair in pairs.items()} == {HOSTS[0].id: "not_run", HOSTS[1].id: "proven"}
+
+
+def test_a_fault_found_stands_whatever_was_left_out(tmp_path):
+    found = [record(ITEM, HOSTS[0], "setting", "nonconform")]
+    item, pairs, _ = judged(found, ITEM, tmp_path, left_out={(ITEM, thing.id) for thing in HOSTS})
+    assert item.verdict == "partial"
+    assert [pairs[thing.id].verdict for thing in HOSTS] == ["nonconform", "not_tested"]
+
+
+def test_an_owners_word_does_not_stand_where_the_tests_that_could_refute_it_were_left_out(tmp_path):
+    said = (
+        f"items:\n  {ITEM}: {{status: manual, verdict: conform, owner: Li, reason: looked at it, date: 2026-11-01}}\n"
+    )
+    assert judged([], ITEM, tmp_path, said)[0].verdict == "conform"
+    item, _, _ = judged([], ITEM, tmp_path, said, left_out={(ITEM, HOSTS[0].id)})
+    assert (item.verdict, item.reason.code, item.declared_by) == ("not_tested", "not_run", None)
 
 
 def test_an_object_left_out_is_told(tmp_path):

@@ -22,8 +22,16 @@ from jinku.ssh_access import is_up
     help="Also write records and verdicts (schema jinku/check/1) to FILE.",
 )
 @click.option("--node", "nodes", multiple=True, metavar="NODE", help="Look at this node only; may be repeated.")
-def command(env: Selection, target: Path | None, nodes: tuple[str, ...]) -> None:
-    """Run the control tests against the running environment, changing nothing on it, and write the report."""
+@click.option(
+    "--read-only",
+    is_flag=True,
+    help="Look at settings and try nothing: seconds, no login that fails, no trial in the CRM; no item is proven by it.",
+)
+def command(env: Selection, target: Path | None, nodes: tuple[str, ...], read_only: bool) -> None:
+    """Run the control tests against the running environment, and write the report.
+
+    What a test tries, it takes back; what stays are lines in the logs.
+    """
     known = {node.name for node in env.topology.nodes}
     for node in nodes:
         if node not in known:
@@ -31,6 +39,6 @@ def command(env: Selection, target: Path | None, nodes: tuple[str, ...]) -> None
     if not is_up(env.places):
         raise Failure(f"{env.environment.name}: is not up; `jinku up` first", ExitCode.PREREQUISITE)
     with Progress() as progress, progress.stage("check"):
-        code = examination.run(env, progress, nodes, target)
+        code = examination.run(env, progress, nodes, target, read_only=read_only)
     if code:
         raise Failure(code.meaning, code)

@@ -11,20 +11,33 @@ from jinku.evidence.records import CheckResult, Verdict
 from jinku.evidence.run import CheckError, latest_result, new_document, read_result, run_check, write_reports
 
 
-def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target: Path | None = None) -> ExitCode:
+def run(
+    env: Selection,
+    progress: Progress,
+    nodes: tuple[str, ...] = (),
+    target: Path | None = None,
+    *,
+    read_only: bool = False,
+) -> ExitCode:
     """Check the environment, changing nothing on it, and print the numbers, the findings and where the reports are.
 
     :param nodes: look at these nodes only; all when empty.
+    :param read_only: look at settings only, and try nothing.
     :param target: also write the document ``jinku/check/1`` there.
     :returns: OK, NOT_CONFORM or INCOMPLETE.
     :raises Failure: the check could not be made at all.
     """
-    step = f"control tests on {len(nodes) or len(env.topology.nodes)} hosts"
+    step = f"control tests{' of settings' if read_only else ''} on {len(nodes) or len(env.topology.nodes)} hosts"
     progress.begin(step)
     try:
-        records = new_document(env.places, nodes)
+        records = new_document(env.places, whole=not (nodes or read_only))
         result = run_check(
-            env.places, env.folder, records, nodes=nodes, so_far=lambda percent: progress.so_far(step, percent)
+            env.places,
+            env.folder,
+            records,
+            nodes=nodes,
+            read_only=read_only,
+            so_far=lambda percent: progress.so_far(step, percent),
         )
     except CheckError as error:
         raise Failure(str(error)) from None
@@ -33,6 +46,8 @@ def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target:
         write_private(target, records.read_text(encoding="utf-8"))
     counted = result.count()
     progress.line("items: " + ", ".join(f"{counted[verdict]} {verdict.value}" for verdict in Verdict))
+    if read_only:
+        progress.line(f"{_settings(result)}; nothing was tried, so nothing is proven: `jinku check` does both")
     if undeclared := result.undeclared():
         progress.line(
             f"{undeclared} of those not tested only a person can judge, and {env.folder / 'controls.yaml'} says nothing of them"
@@ -49,6 +64,14 @@ def run(env: Selection, progress: Progress, nodes: tuple[str, ...] = (), target:
     if result.findings:
         return ExitCode.NOT_CONFORM
     return ExitCode.INCOMPLETE if result.broken else ExitCode.OK
+
+
+def _settings(result: CheckResult) -> str:
+    """What a check of settings found, in numbers: an item's verdict needs more than that."""
+    seen = {(record.test, record.object): record.verdict for record in result.records}
+    right, wrong = (sum(said is verdict for said in seen.values()) for verdict in (Verdict.CONFORM, Verdict.NONCONFORM))
+    rest = len(seen) - right - wrong
+    return f"settings: {right} right, {wrong} wrong" + (f", {rest} not looked at" if rest else "")
 
 
 def write(result: CheckResult, env: Selection, folder: Path) -> list[Path]:

@@ -5,10 +5,11 @@ Only tests that change nothing are learnt: those of settings, and those of behav
 then find the answers in their channels. What is no longer asked is forgotten; what is new is asked when its test runs.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from jinku.evidence.fleet import Fleet
 from jinku.evidence.private import write_private
@@ -17,22 +18,36 @@ from jinku.evidence.records import Observation
 Question = tuple[str, str | None]  # the command, and what its standard input is given
 
 
+class _Asked(BaseModel):
+    """What one test asked: whether it is one of settings; (host, command, standard input) of each question."""
+
+    setting: bool
+    questions: list[tuple[str, str, str | None]]
+
+
+_FILE = TypeAdapter(dict[str, _Asked])
+
+
 class Ahead:
     """The questions by test. ``file``: where they are kept between sessions (0600, for a question is run as root)."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         try:
-            self._known: dict[str, list[tuple[str, str, str | None]]] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            self._known = _FILE.validate_json(file.read_bytes())
+        except (OSError, ValidationError):  # none yet, or of another version: they are learnt anew
             self._known = {}
 
-    def start(self, fleet: Fleet, tests: Iterable[str] | None, nodes: Iterable[str]) -> None:
-        """Ask what ``tests`` asked last time, of those ``nodes``, without waiting. ``None``: every test that is known."""
+    def tests(self, *, settings_only: bool = False) -> list[str]:
+        """Every test that is known, or those of settings."""
+        return [test for test, asked in self._known.items() if asked.setting or not settings_only]
+
+    def start(self, fleet: Fleet, tests: Iterable[str], nodes: Iterable[str]) -> None:
+        """Ask what ``tests`` asked last time, of those ``nodes``, without waiting."""
         known = set(nodes)
         questions: dict[str, dict[Question, None]] = defaultdict(dict)
-        for test in self._known if tests is None else tests:
-            for where, command, given in self._known.get(test, []):
+        for test in tests:
+            for where, command, given in self._known[test].questions if test in self._known else ():
                 if where in known:
                     questions[where][command, given] = None
         for where, asked in questions.items():
@@ -42,13 +57,13 @@ class Ahead:
         """Tests that are there no more are not asked for any longer."""
         self._known = {test: self._known[test] for test in tests if test in self._known}
 
-    def learn(self, fleet: Fleet, test: str, observations: Iterable[Observation]) -> None:
-        """Remember what ``test`` asked."""
+    def learn(self, fleet: Fleet, test: str, observations: Iterable[Observation], *, setting: bool) -> None:
+        """Remember what ``test`` asked; ``setting``: it is a test of settings."""
         found = [(seen.where, *question) for seen in observations if (question := fleet.question(seen))]
-        self._known[test] = found
+        self._known[test] = _Asked(setting=setting, questions=found)
 
     def save(self) -> None:
         """Keep the questions for the next session; without a folder to keep them in, forget them."""
         if not self._file.parent.is_dir():
             return
-        write_private(self._file, json.dumps(self._known))
+        write_private(self._file, _FILE.dump_json(self._known).decode())

@@ -73,6 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("jinku")
     group.addoption("--evidence", type=Path, help="write records and verdicts (jinku/check/1) to this JSON file")
     group.addoption("--node", action="append", default=[], help="look at this node only (may be repeated)")
+    group.addoption(
+        "--read-only", action="store_true", help="look at settings only: leave out every test that tries something"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -105,6 +108,7 @@ class Check:
         self.fleet = Fleet(lambda node: config.hook.pytest_jinku_argv(config=config, node=node), self.notebook)
         self.records: list[Record] = []
         self.labels: dict[str, Label] = {}
+        self.left_out: set[tuple[str, str]] = set()
         self.ahead = Ahead(self.places.state / "asked-before.json")
         self.started = datetime.now(UTC)
 
@@ -122,7 +126,8 @@ class Check:
         only = self.config.getoption("--node")
         chosen = [node.name for node in self.topology.nodes if not only or node.name in only]
         self.fleet.open(chosen)
-        self.ahead.start(self.fleet, None, chosen if only else {*chosen, CONTROLLER})
+        tests = self.ahead.tests(settings_only=self.config.getoption("read_only"))
+        self.ahead.start(self.fleet, tests, chosen if only else {*chosen, CONTROLLER})
 
     def _whole(self) -> bool:
         """Whether every test of a check is run, of all nodes or of some."""
@@ -158,11 +163,18 @@ class Check:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out what changes the environment, unless ``-m`` asks for it; keep the tests of a file together."""
+        """Leave out what changes the environment, unless ``-m`` asks for it, and with ``--read-only`` whatever tries something."""
         asked_for = str(config.getoption("markexpr"))  # pyproject.toml sets one for all runs, so "none" is no sign
         kept_out = [name for name in _ON_REQUEST if name not in asked_for]
         out = [item for item in items if any(item.get_closest_marker(name) for name in kept_out)]
-        items[:] = [item for item in items if item not in out]
+        if config.getoption("read_only"):
+            trials = [item for item in items if item not in out and not _is_setting(item)]
+            self.left_out = {
+                (name, thing.id) for item in trials if (thing := subject_of(item)) for name in _items_of(item)
+            }
+            out += trials
+        gone = set(out)
+        items[:] = [item for item in items if item not in gone]
         if out:
             config.hook.pytest_deselected(items=out)
 
@@ -180,7 +192,7 @@ class Check:
                 asked.add((ahead, thing.id))
                 self.fleet.channel(thing.node).prefetch([(command, None) for command in ahead(thing, self.topology)])
         asking = [item.nodeid for item in session.items if asks_only(item)]
-        if self._whole() and not self.config.getoption("--node"):
+        if self._whole() and not (self.config.getoption("--node") or self.config.getoption("read_only")):
             self.ahead.forget_all_but(asking)
         self.ahead.start(self.fleet, asking, {*nodes, CONTROLLER})
 
@@ -215,14 +227,15 @@ class Check:
 
     def _record(self, item: pytest.Item, thing: Object, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         if asks_only(item) and report.passed:
-            self.ahead.learn(self.fleet, item.nodeid, [self.notebook.all[name] for name in self.notebook.page])
+            seen = [self.notebook.all[name] for name in self.notebook.page]
+            self.ahead.learn(self.fleet, item.nodeid, seen, setting=_is_setting(item))
         verdict, reason = _verdict(call, report)
         if verdict is Verdict.CONFORM and not self.notebook.page:
             verdict = Verdict.NOT_TESTED
             reason = Reason(code="unobserved", text="the test passed, but nothing was asked or tried in it")
         title_en, title_zh = _titles(item)
-        polarity: Polarity = "setting" if item.get_closest_marker("setting") else "behaviour"
-        for name in cast("pytest.Mark", item.get_closest_marker("control")).args:
+        polarity: Polarity = "setting" if _is_setting(item) else "behaviour"
+        for name in _items_of(item):
             self.records.append(
                 Record(
                     item=name,
@@ -259,7 +272,9 @@ class Check:
         """Everything found so far, judged."""
         env = self.topology.env
         objects = tuple(thing.model_copy(update={"substrate": self._substrate(thing)}) for thing in self.objects)
-        pairs, items = judge(self.catalogue, env.level, objects, self.records, self.declared, self.started.date())
+        pairs, items = judge(
+            self.catalogue, env.level, objects, self.records, self.declared, self.started.date(), self.left_out
+        )
         used = {name for record in self.records for name in record.observations}
         if env.backend == "lab":
             self.labels.setdefault(
@@ -288,6 +303,7 @@ class Check:
             labels=tuple(self.labels.values()),
             unreachable=self.fleet.unreachable(),
             only=tuple(self.config.getoption("--node")),
+            read_only=self.config.getoption("read_only"),
             objects=objects,
             observations=tuple(seen for name, seen in self.notebook.all.items() if name in used),
             records=tuple(self.records),
@@ -303,9 +319,18 @@ def subject_of(item: pytest.Item) -> Object | None:
     return found if isinstance(found, Object) else None
 
 
+def _items_of(item: pytest.Item) -> tuple[str, ...]:
+    """The catalogue's ids that a control test proves."""
+    return cast("pytest.Mark", item.get_closest_marker("control")).args
+
+
 def asks_only(item: pytest.Item) -> bool:
     """Whether a test changes nothing, so that its questions may be asked before it runs."""
-    return any(item.get_closest_marker(name) for name in ("setting", "ahead"))
+    return _is_setting(item) or item.get_closest_marker("ahead") is not None
+
+
+def _is_setting(item: pytest.Item) -> bool:
+    return item.get_closest_marker("setting") is not None
 
 
 def _verdict(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[Verdict, Reason]:

@@ -141,7 +141,11 @@ class Subject(_Frozen):
 
 
 class CheckResult(_Frozen):
-    """Everything that one check found out: the document ``jinku/check/1``. ``only``: nodes that it was kept to, if any."""
+    """Everything that one check found out: the document ``jinku/check/1``.
+
+    ``only``: nodes that it was kept to, if any. ``read_only``: it looked at settings and tried nothing, so that no item
+    can be conform by it.
+    """
 
     schema_: Literal["jinku/check/1"] = "jinku/check/1"
     environment: Subject
@@ -152,6 +156,7 @@ class CheckResult(_Frozen):
     labels: tuple[Label, ...] = ()
     unreachable: dict[str, str] = {}
     only: tuple[str, ...] = ()
+    read_only: bool = False
     objects: tuple[Object, ...]
     observations: tuple[Observation, ...]
     records: tuple[Record, ...]

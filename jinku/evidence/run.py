@@ -19,7 +19,7 @@ from jinku.places import CHECKOUT, Places
 TESTS = CHECKOUT / "compliance_tests"
 #: Name of the newest result in the folder of reports.
 RESULT = "check.json"
-#: The same of a check that looked at some nodes only.
+#: The same of a check that looked at some nodes, or at settings only.
 PARTIAL = "check-of-some.json"
 #: At the end of each line of dots pytest says how far it is.
 _SO_FAR = re.compile(r"\[ *(\d+)%\]$")
@@ -31,7 +31,7 @@ class CheckError(Exception):
     """The check could not be made at all: the tests do not collect, or a catalogue or controls.yaml does not read."""
 
 
-def pytest_arguments(document: Path, nodes: Sequence[str] = ()) -> list[str]:
+def pytest_arguments(document: Path, nodes: Sequence[str] = (), *, read_only: bool = False) -> list[str]:
     """Arguments with which pytest collects exactly the tests of a check. ``document``: where it writes what it found."""
     return [
         str(TESTS),
@@ -44,6 +44,7 @@ def pytest_arguments(document: Path, nodes: Sequence[str] = ()) -> list[str]:
         "--evidence",
         str(document.resolve()),
         *(word for node in nodes for word in ("--node", node)),
+        *(["--read-only"] if read_only else []),
     ]
 
 
@@ -65,20 +66,22 @@ def run_check(
     json_path: Path | None = None,
     *,
     nodes: Sequence[str] = (),
+    read_only: bool = False,
     so_far: Callable[[int], None] = lambda _: None,
 ) -> CheckResult:
-    """Look at a running environment, read-only.
+    """Look at a running environment; what a test tries, it takes back.
 
     ``environment_dir``: folder of environment.yaml. ``json_path``: where the document goes; default is a folder of its
-    own under ``places.reports``, named by the time. ``nodes``: only these, else all. ``so_far``: hears now and then how
-    many percent of the tests have run. An unreachable host becomes ``not_tested``; the others are looked at.
+    own under ``places.reports``, named by the time. ``nodes``: only these, else all. ``read_only``: only the tests of
+    settings, so that nothing is tried. ``so_far``: hears now and then how many percent of the tests have run. An
+    unreachable host becomes ``not_tested``; the others are looked at.
 
     :raises CheckError: with the end of pytest's output.
     """
-    path = json_path or new_document(places, nodes)
+    path = json_path or new_document(places, whole=not (nodes or read_only))
     path.unlink(missing_ok=True)
     environment = {**pytest_environment(places), "JINKU_ENV": str(environment_dir)}
-    command = [sys.executable, "-m", "pytest", *pytest_arguments(path, nodes)]
+    command = [sys.executable, "-m", "pytest", *pytest_arguments(path, nodes, read_only=read_only)]
     with subprocess.Popen(
         command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as running:
@@ -96,13 +99,13 @@ def run_check(
     return result
 
 
-def new_document(places: Places, nodes: Sequence[str] = ()) -> Path:
+def new_document(places: Places, *, whole: bool) -> Path:
     """Where the document of a check that begins now goes, in a folder of its own (0700).
 
-    One that was kept to some ``nodes`` has another name, so that it never stands for the environment.
+    One that is not of the ``whole`` environment, with every test, has another name, so that it never stands for it.
     """
     private_folder(places.reports)
-    path = places.reports / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") / (PARTIAL if nodes else RESULT)
+    path = places.reports / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") / (RESULT if whole else PARTIAL)
     private_folder(path.parent)
     return path
 

@@ -7,7 +7,7 @@ item    = from its pairs                           (``judge_item``)
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 
 from jinku.evidence.catalogue import UNASKED, Catalogue, Control
@@ -15,12 +15,13 @@ from jinku.evidence.declared import Declared
 from jinku.evidence.records import ItemVerdict, Object, ObjectVerdict, Reason, Record, Verdict
 
 _POLARITIES = ("setting", "behaviour")
+_LEFT_OUT = Reason(code="not_run", text="left out of this run")
 # Which of several reasons for "not tested" is told: the one that says most.
 _TELLING = ("unreachable", "error", "unobserved", "skipped", "one_sided", "not_run", "no_test")
 
 
-def judge_pair(control: Control, records: Sequence[Record]) -> tuple[Verdict, Reason]:
-    """Verdict of one item on one object from all its records.
+def judge_pair(control: Control, records: Sequence[Record], *, whole: bool = True) -> tuple[Verdict, Reason]:
+    """Verdict of one item on one object from all its records; ``whole``: no test of it was left out of this run.
 
     A failure stands even if other tests could not judge. Conform needs every test to conform, by setting and by
     behaviour. A mixed result is ``partial`` only if the item's unit has several steps (GB/T 28448), else nonconform.
@@ -36,6 +37,8 @@ def judge_pair(control: Control, records: Sequence[Record]) -> tuple[Verdict, Re
     if silent:
         silent.sort(key=lambda record: _TELLING.index(record.reason.code))
         return Verdict.NOT_TESTED, silent[0].reason
+    if not whole:
+        return Verdict.NOT_TESTED, _LEFT_OUT
     missing = [polarity for polarity in _POLARITIES if polarity not in {record.polarity for record in records}]
     if missing:
         return Verdict.NOT_TESTED, Reason(code="one_sided", text=f"no test looks at it by {' or '.join(missing)}")
@@ -77,12 +80,15 @@ def judge(
     records: Sequence[Record],
     declared: Declared,
     today: date,
+    left_out: Collection[tuple[str, str]] = (),
 ) -> tuple[tuple[ObjectVerdict, ...], tuple[ItemVerdict, ...]]:
     """Judge every item that ``level`` demands, also those without a test.
 
     Where a class of objects has tests of an item, each object of that class is judged; where it has none, one line
-    ``class:*`` says so. ``today`` decides which waivers are in force.
+    ``class:*`` says so. ``today`` decides which waivers are in force. ``left_out``: (item, object) of each test that
+    exists and was kept out of this run; such an item is not proven by what is left.
     """
+    untried = {item for item, _ in left_out}
     by_item: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         by_item[record.item][record.object].append(record)
@@ -93,8 +99,8 @@ def judge(
             continue
         found = by_item[control.id]
         faulty = any(record.verdict is Verdict.NONCONFORM for records in found.values() for record in records)
-        # What somebody says of an item cannot unsay what a test saw.
-        statement = None if faulty else declared.items.get(control.id)
+        # What somebody says of an item cannot unsay what a test saw, or would have seen.
+        statement = None if faulty or control.id in untried else declared.items.get(control.id)
         if statement is not None:
             said = Reason(code="declared", text=f"{statement.status}: {statement.reason}")
             items.append(
@@ -102,7 +108,7 @@ def judge(
             )
             if statement.said is Verdict.NOT_APPLICABLE or not found:
                 continue
-        mine = _pairs_of(control, objects, found, declared, today)
+        mine = _pairs_of(control, objects, found, declared, today, {to for item, to in left_out if item == control.id})
         pairs += mine
         if statement is None:
             items.append(_item_of(control, mine, declared, today))
@@ -110,17 +116,22 @@ def judge(
 
 
 def _pairs_of(
-    control: Control, objects: Sequence[Object], found: dict[str, list[Record]], declared: Declared, today: date
+    control: Control,
+    objects: Sequence[Object],
+    found: dict[str, list[Record]],
+    declared: Declared,
+    today: date,
+    left_out: Collection[str],
 ) -> list[ObjectVerdict]:
-    looked_at = {thing.partition(":")[0] for thing in found}
+    looked_at = {thing.partition(":")[0] for thing in (*found, *left_out)}
     pairs: dict[str, ObjectVerdict] = {}
-    for thing in dict.fromkeys([*found, *_expected(control, objects)]):
+    for thing in dict.fromkeys([*found, *sorted(left_out), *_expected(control, objects)]):
         name = thing.partition(":")[0]
         shown, verdict = thing, Verdict.NOT_TESTED
         if thing in found:
-            verdict, reason = judge_pair(control, found[thing])
+            verdict, reason = judge_pair(control, found[thing], whole=thing not in left_out)
         elif name in looked_at:
-            reason = Reason(code="not_run", text="left out of this run")
+            reason = _LEFT_OUT
         else:
             shown, reason = f"{name}:*", Reason(code="no_test", text=f"no test of this item looks at {name} objects")
         waiver = None if verdict is Verdict.CONFORM else declared.waiver(control.id, shown, today)

@@ -47,6 +47,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "s_declared": ("6  Statements and waivers of the owner", "6  责任人声明与豁免"),
     "s_how": ("7  How to read the evidence", "7  证据说明"),
     "no_findings": ("No test failed.", "没有未通过的测试。"),
+    "read_only": (
+        "Only settings were looked at and nothing was tried; no item is proven by this check.",
+        "本次仅核查配置，未做任何行为测试；任何要求项均不能由本次检查得到证明。",
+    ),
     "only": ("This check was kept to", "本次检查仅限于"),
     "unreachable": ("Hosts that did not answer", "未应答的主机"),
     "filter": ("Show", "显示"),
