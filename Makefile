@@ -27,7 +27,7 @@ plan: bootstrap ## Show what `make up` would change
 status: bootstrap ## Show what runs
 	@$(JINKU) status
 
-check: bootstrap ## Check the running environment, read-only, and write the report
+check: bootstrap ## Check the running environment and write the report
 	@$(JINKU) check
 
 destroy: bootstrap ## Remove the environment (asks first)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`jinku check`: the control tests, read-only."""
+"""`jinku check`: the control tests."""
 
 from pathlib import Path
 

@@ -17,9 +17,8 @@ Tests marked sabotage, browser or fault change something and run only when ``-m`
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
-from itertools import takewhile
 from pathlib import Path
 from typing import cast
 
@@ -30,11 +29,11 @@ from jinku.evidence import fixtures
 from jinku.evidence.again import Again
 from jinku.evidence.ahead import Ahead
 from jinku.evidence.catalogue import Catalogue, CatalogueError, load_catalogue
-from jinku.evidence.channel import Unreachable, over_ssh
+from jinku.evidence.channel import over_ssh
 from jinku.evidence.declared import DeclaredError, load_declared
 from jinku.evidence.fleet import CONTROLLER, Fleet, Notebook
-from jinku.evidence.masking import mask
 from jinku.evidence.objects import CLASSES, objects_of
+from jinku.evidence.outcome import titles_of, verdict_of
 from jinku.evidence.private import write_private
 from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason, Record, Subject, Substrate, Verdict
 from jinku.evidence.verdicts import judge
@@ -229,11 +228,11 @@ class Check:
         if asks_only(item) and report.passed:
             seen = [self.notebook.all[name] for name in self.notebook.page]
             self.ahead.learn(self.fleet, item.nodeid, seen, setting=_is_setting(item))
-        verdict, reason = _verdict(call, report)
+        verdict, reason = verdict_of(call, report)
         if verdict is Verdict.CONFORM and not self.notebook.page:
             verdict = Verdict.NOT_TESTED
             reason = Reason(code="unobserved", text="the test passed, but nothing was asked or tried in it")
-        title_en, title_zh = _titles(item)
+        title_en, title_zh = titles_of(item)
         polarity: Polarity = "setting" if _is_setting(item) else "behaviour"
         for name in _items_of(item):
             self.records.append(
@@ -331,41 +330,3 @@ def asks_only(item: pytest.Item) -> bool:
 
 def _is_setting(item: pytest.Item) -> bool:
     return item.get_closest_marker("setting") is not None
-
-
-def _verdict(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[Verdict, Reason]:
-    """What a finished test says. Only a failed assertion in the test itself is a finding; all else is not tested."""
-    if report.passed:
-        return Verdict.CONFORM, Reason(code="proven", text="the test passed")
-    error = call.excinfo.value if call.excinfo else None
-    text = mask(_told(str(error)))
-    if isinstance(error, Unreachable):
-        return Verdict.NOT_TESTED, Reason(code="unreachable", text=text)
-    if report.skipped:
-        return Verdict.NOT_TESTED, Reason(code="skipped", text=text)
-    if report.when == "call" and isinstance(error, (AssertionError, pytest.fail.Exception)):
-        return Verdict.NONCONFORM, Reason(code="failed", text=text)
-    return Verdict.NOT_TESTED, Reason(code="error", text=f"{type(error).__name__}: {text}")
-
-
-def _told(message: str) -> str:
-    """What an error says, in one line: a test's own words without pytest's explanation of the expression below them."""
-    lines = [line.strip() for line in message.removeprefix("AssertionError: ").splitlines() if line.strip()]
-    own = list(takewhile(lambda line: not line.startswith("assert "), lines))
-    return " / ".join((own or lines)[:4])[:600]
-
-
-def _titles(item: pytest.Item) -> tuple[str, str]:
-    """English and Chinese sentence of a test: the first paragraph of its docstring, and its line ``zh:``."""
-    function = getattr(item, "function", None)
-    lines = [line.strip() for line in ((function.__doc__ or "") if function else "").strip().splitlines()]
-    zh = next((line.removeprefix("zh:").strip() for line in lines if line.startswith("zh:")), "")
-    en = " ".join(_first_paragraph(lines)) or item.name.partition("[")[0].removeprefix("test_").replace("_", " ")
-    return en, zh or en
-
-
-def _first_paragraph(lines: list[str]) -> Iterator[str]:
-    for line in lines:
-        if not line or line.startswith("zh:"):
-            return
-        yield line
