@@ -24,7 +24,7 @@ from typing import IO, Any, cast
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
-from jinku.evidence.masking import mask
+from jinku.evidence.masking import mask, shorten
 from jinku.evidence.records import Observation
 
 HOST_PYTHON = "/usr/bin/python3 -I"
@@ -62,7 +62,7 @@ def observation_of(
     name: str, where: str, command: str, exit_code: int, stdout: str, stderr: str, *, ended: datetime, seconds: float
 ) -> Observation:
     """Mask, shorten and hash one answer. ``seconds``: how long it took; ``name``: unique in the session."""
-    kept = [mask(text)[:KEPT_CHARACTERS] for text in (stdout, stderr)]
+    kept = [shorten(text, KEPT_CHARACTERS) for text in (stdout, stderr)]
     return Observation(
         id=name,
         where=where,

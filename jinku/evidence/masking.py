@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 MASK = "‹masked›"
 
@@ -33,29 +34,57 @@ def _bank_card(match: re.Match[str]) -> str:
     return MASK if sum(doubled) % 10 == 0 else match.group(0)
 
 
+#: Characters of the longest word that :func:`shorten` drops whole.
+_WORD = 4096
+
 _Replacement = str | Callable[[re.Match[str]], str]
-_RULES: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL), MASK),
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What is masked, by what. ``stands``: words (case folded) of which one is in every text that the pattern finds."""
+
+    stands: tuple[str, ...]
+    pattern: re.Pattern[str]
+    replacement: _Replacement
+
+
+# An output may have been cut by whoever made it: what begins there and does not end is a secret up to the end.
+_RULES = (
+    _Rule(
+        ("private key-----",),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        MASK,
+    ),
     # Password hashes of crypt(3) and of PostgreSQL.
-    (re.compile(r"\$(?:y|gy|7|6|5|1|2[aby]|argon2id?)\$[./A-Za-z0-9$=,+]{12,}"), MASK),
-    (re.compile(r"SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=$:]+"), f"SCRAM-SHA-256${MASK}"),
-    (re.compile(r"\bmd5[0-9a-f]{32}\b"), MASK),
+    _Rule(("$",), re.compile(r"\$(?:y|gy|7|6|5|1|2[aby]|argon2id?)\$[./A-Za-z0-9$=,+]{12,}"), MASK),
+    _Rule(("scram-sha-256$",), re.compile(r"SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=$:]+"), f"SCRAM-SHA-256${MASK}"),
+    _Rule(("md5",), re.compile(r"\bmd5[0-9a-f]{32}\b"), MASK),
     # Tokens of OpenBao, JSON web tokens, authorisation headers.
-    (re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}"), MASK),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
-    (re.compile(r"(?i)\b(authorization|x-vault-token|set-cookie|cookie)(\s*:\s*)[^\r\n]+"), rf"\1\2{MASK}"),
+    _Rule(("s.", "b.", "r."), re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}"), MASK),
+    _Rule(("eyj",), re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
+    _Rule(
+        ("authorization", "x-vault-token", "cookie"),
+        re.compile(r"(?i)\b(authorization|x-vault-token|set-cookie|cookie)(\s*:\s*)[^\r\n]+"),
+        rf"\1\2{MASK}",
+    ),
     # name=value and "name": "value" where the name says that the value is secret.
-    (
+    _Rule(
+        ("password", "passwd", "secret", "token", "api_key", "private_key", "unseal_key"),
         re.compile(
             r"""(?ix)((?:"|')?\b[\w.-]*(?:password|passwd|secret_id|secret|token|api_key|private_key|unseal_key)["']?
-            \s*[=:]\s*)("(?:[^"\\]|\\.)+"|'[^']+'|[^\s"',;}\]]{4,})"""
+            \s*[=:]\s*)("(?:[^"\\]|\\.)+(?:"|\\?\Z)|'[^']+(?:'|\Z)|[^\s"',;}\]]{4,})"""
         ),
         rf"\1{MASK}",
     ),
-    (re.compile(r"([A-Za-z0-9._%+-]+)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})\b"), _mail),
-    (re.compile(r"(?<![\w.])[1-9]\d{16}[\dXx](?!\w)"), _identity_number),
-    (re.compile(r"(?<![\w.])62\d{14,17}(?!\w)"), _bank_card),
-    (re.compile(r"(?<![\w.:-])(?:\+?86[- ]?)?1[3-9]\d{9}(?![\w.])"), MASK),
+    _Rule(("@",), re.compile(r"([A-Za-z0-9._%+-]+)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})\b"), _mail),
+)
+# What is found by its digits alone; one look says whether a text has so many of them in a row.
+_MANY_DIGITS = re.compile(r"\d{11}")
+_NUMBERS = (
+    _Rule((), re.compile(r"(?<![\w.])[1-9]\d{16}[\dXx](?!\w)"), _identity_number),
+    _Rule((), re.compile(r"(?<![\w.])62\d{14,17}(?!\w)"), _bank_card),
+    _Rule((), re.compile(r"(?<![\w.:-])(?:\+?86[- ]?)?1[3-9]\d{9}(?![\w.])"), MASK),
 )
 # Settings whose name holds a secret's name but whose value is public: "passwordauthentication no", "token_ttl=1h".
 _PUBLIC_VALUES = frozenset({"no", "yes", "on", "off", "true", "false", "none", "null", "scram-sha-256", "x", "*", "!"})
@@ -67,9 +96,23 @@ def mask(text: str) -> str:
     Masked are private keys, password hashes, tokens, values named as secrets, e-mail addresses, Chinese mobile numbers,
     resident identity numbers and bank cards (the last two only with a right check digit). Public settings stay.
     """
-    for pattern, replacement in _RULES:
-        text = pattern.sub(_keeping_public(replacement), text)
+    folded = text.casefold()
+    rules = [rule for rule in _RULES if any(word in folded for word in rule.stands)]
+    rules += _NUMBERS if _MANY_DIGITS.search(text) else ()
+    for rule in rules:
+        text = rule.pattern.sub(_keeping_public(rule.replacement), text)
     return text
+
+
+def shorten(text: str, characters: int) -> str:
+    """The first ``characters`` of ``text``, masked.
+
+    The word that stands at the cut is dropped: half a token or half a number is no longer seen to be one.
+    """
+    kept = text[:characters]
+    if len(text) > characters and not kept[-1].isspace():
+        kept = kept[: -len(kept[-_WORD:].split()[-1])]
+    return mask(kept)
 
 
 def _keeping_public(replacement: _Replacement) -> Callable[[re.Match[str]], str]:
