@@ -212,8 +212,12 @@ path "kv/power/primary" { capabilities = ["create", "update"] }
 path "kv/crm" { capabilities = ["list"] }
 path "kv/crm/factor" { capabilities = ["create"] }
 
-# Ask what a policy allows, by a token that can be used from nowhere.
-path "auth/token/create/expect" { capabilities = ["update"] }
+# Ask what a policy allows, by a token of a minute that can be used from nowhere.
+path "auth/token/create/expect" {
+  capabilities        = ["update"]
+  allowed_parameters  = { "policies" = [], "ttl" = ["60s"] }
+  required_parameters = ["policies", "ttl"]
+}
 path "sys/capabilities" { capabilities = ["update"] }
 path "auth/token/revoke-accessor" { capabilities = ["update"] }
 

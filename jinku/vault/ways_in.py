@@ -8,6 +8,7 @@ import hvac
 from jinku.pki import Authority
 from jinku.vault.configuration import configure
 from jinku.vault.fleet import Fleet
+from jinku.vault.initialisation import NOWHERE
 from jinku.vault.policies import DUTIES, policies_of
 from jinku.vault.settings import Settings
 from jinku.vault.tokens import live_tokens
@@ -50,7 +51,8 @@ def strangers(fleet: Fleet, manager: hvac.Client, auditor: hvac.Client) -> list[
     a policy that says more at a path that no expectation names is found as well. Raises hvac's errors.
     """
     found = [f"{path}: differs from what the topology says" for path in configure(fleet, manager, dry=True)]
-    return [*found, *_unknown(fleet, Settings(manager, dry=True)), *_duties(fleet, auditor), *_tokens(auditor)]
+    settings = Settings(manager, dry=True)
+    return [*found, *_unknown(fleet, settings), *_asking(settings), *_duties(fleet, auditor), *_tokens(auditor)]
 
 
 def _unknown(fleet: Fleet, settings: Settings) -> Iterator[str]:
@@ -72,6 +74,14 @@ def _unknown(fleet: Fleet, settings: Settings) -> Iterator[str]:
         for name, said in sorted((settings.read(path) or {}).items()):
             more = set() if name in _BUILT_IN else set(said["config"]) - _SETTINGS
             yield from (f"{path}: {name} has {key} set, which is none of ours" for key in sorted(more))
+
+
+def _asking(settings: Settings) -> Iterator[str]:
+    """The role whose tokens come with any policy: for use from nowhere, and never root's."""
+    role = settings.read("auth/token/roles/expect") or {}
+    for key, wanted in (("token_bound_cidrs", [NOWHERE.partition("/")[0]]), ("disallowed_policies", ["root"])):
+        if [str(value).removesuffix("/32") for value in role.get(key) or ()] != wanted:
+            yield f"auth/token/roles/expect: {key} is {role.get(key)}; {wanted}"
 
 
 def _duties(fleet: Fleet, auditor: hvac.Client) -> Iterator[str]:

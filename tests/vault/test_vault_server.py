@@ -8,6 +8,7 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -99,10 +100,35 @@ def test_a_policy_that_says_more_is_found(ready: World) -> None:
 def test_the_token_that_asks_can_read_nothing(ready: World) -> None:
     """Otherwise the manager could read every secret by way of the expectations."""
     with manager(ready.fleet, ready.door) as client:
-        made = client.write_data("auth/token/create/expect", data={"policies": ["manager"]})["auth"]
+        made = client.write_data("auth/token/create/expect", data={"policies": ["manager"], "ttl": "60s"})["auth"]
+    assert made["lease_duration"] == 60
     for use in ("auth/token/lookup-self", "sys/mounts"):
         with pytest.raises(Forbidden):
             ready.door.client(token=made["client_token"]).read(use)
+
+
+def test_the_token_that_asks_leaves_nothing_in_the_vault(ready: World) -> None:
+    """A check makes one for each policy; a service token is written to the disks of every member, twice."""
+    with manager(ready.fleet, ready.door) as client:
+        made = client.write_data("auth/token/create/expect", data={"policies": ["crm"], "ttl": "60s"})["auth"]
+    assert (made["token_type"], made["accessor"]) == ("batch", "")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"ttl": "1h"},
+        {"ttl": "60s", "policies": ["root"]},
+        {"ttl": "60s", "type": "service"},
+        {"ttl": "60s", "period": "1h"},
+    ],
+)
+def test_the_manager_gets_no_token_for_asking_of_another_life_kind_or_of_root(
+    ready: World, more: dict[str, Any]
+) -> None:
+    with manager(ready.fleet, ready.door) as client, pytest.raises(HvacError):
+        client.write_data("auth/token/create/expect", data={"policies": ["crm"], **more})
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,18 @@ def test_a_duty_for_another_unit_is_found(vault: World, root: hvac.Client) -> No
         assert [line for line in found(vault) if "gives ['audit', 'manager']" in line]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("token_bound_cidrs", []), ("token_bound_cidrs", ["10.0.0.0/8"]), ("disallowed_policies", [])],
+)
+def test_tokens_for_asking_that_could_be_used_are_found(
+    vault: World, root: hvac.Client, key: str, value: list[str]
+) -> None:
+    with altered(root, "auth/token/roles/expect", key, value):
+        assert [line for line in found(vault) if f"auth/token/roles/expect: {key}" in line]
+    assert found(vault) == []
+
+
 def test_a_token_made_by_hand_is_found(vault: World, root: hvac.Client) -> None:
     made = root.write_data("auth/token/create", data={"policies": ["crm"], "ttl": "1h", "no_parent": True})["auth"]
     assert [line for line in found(vault) if "crm" in line and "was made by auth/token/create" in line]
