@@ -54,7 +54,7 @@ test-alarms: bootstrap-tests ## Break what is quick, and see mail and webhook co
 	@JINKU_ENV=$(ENV) $(BIN)/pytest tests/drills -m alarms -s
 
 benchmark: bootstrap-tests ## Measure speed on the running environment, as ratios to a floor of the same run (some minutes; never in CI)
-	@failed=; for each in render hosts_up noop_converge readonly_check up_again; do \
+	@failed=; for each in render hosts_up noop_converge check up_again; do \
 		JINKU_ENV=$(ENV) $(BIN)/python benchmarks/$$each.py || failed="$$failed $$each"; done; \
 		test -z "$$failed" || { echo "too slow, or not measured:$$failed" >&2; exit 1; }
 
