@@ -26,7 +26,7 @@ GIVEN = {
     "dict", "loop", "joiner", "cycler", "lipsum", "undef",
 }  # fmt: skip
 PREFIXES = ("ansible.builtin.",)
-OWN_ACTIONS = {"tree", "packages", "part", "operators", "vault", "volumes"}
+OWN_ACTIONS = {"tree", "packages", "part", "operators", "vault", "volumes", "converge", "units"}
 IMPORT = "ansible.builtin.import_role"
 KEYWORDS = {
     "name", "when", "register", "notify", "become", "become_user", "vars", "loop", "loop_control", "changed_when", "failed_when",

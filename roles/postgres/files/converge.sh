@@ -223,3 +223,5 @@ main() {
     exists=$(sql -d postgres -c "SELECT count(*) FROM pg_database WHERE datname = '$database'")
     if [ "$exists" = 1 ]; then apply "$database" database_sql; fi
 }
+
+main
