@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two databases that were made apart are refused before anything is touched (roles/postgres/files/converge.sh)."""
+"""Which data roles/postgres/files/converge.sh refuses before anything is touched, and what it asks the other site first."""
 
 import re
 import subprocess
@@ -11,16 +11,19 @@ from jinku.places import CHECKOUT
 SCRIPT = (CHECKOUT / "roles/postgres/files/converge.sh").read_text()
 
 
+def function(name):
+    """The text of one of the script's own functions."""
+    found = re.search(rf"^{name}\(\) \{{.*?^\}}", SCRIPT, re.MULTILINE | re.DOTALL)
+    assert found
+    return found[0]
+
+
 def judged(folder, own, primaries):
     """What the script's own function says of data with the identifier ``own`` beside ``primaries`` (NAME=IDENTIFIER)."""
     control = folder / "pg_controldata"
     control.write_text(f"#!/bin/sh\necho 'Database system identifier:           {own}'\n")
     control.chmod(0o755)
-    function = re.search(r"^must_be_of_one_kind\(\) \{.*?^\}", SCRIPT, re.MULTILINE | re.DOTALL)
-    assert function
-    script = (
-        f"set -euo pipefail\nbin={folder} data={folder} primaries='{primaries}'\n{function[0]}\nmust_be_of_one_kind\n"
-    )
+    script = f"set -euo pipefail\nbin={folder} data={folder} primaries='{primaries}'\n{function('must_be_of_one_kind')}\nmust_be_of_one_kind\n"
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
 
 
@@ -38,3 +41,21 @@ def test_no_other_primary_and_one_of_the_same_making_are_taken(tmp_path, primari
 def test_a_standby_is_not_asked(tmp_path):
     (tmp_path / "standby.signal").touch()
     assert judged(tmp_path, 7001, "db2=7002").returncode == 0
+
+
+@pytest.mark.parametrize(("new", "asked"), [(True, False), (False, True)])
+def test_a_cluster_that_was_just_made_asks_nobody_and_leaves_that_mark_to_its_unit(tmp_path, new, asked):
+    """The guard takes the mark away; the unit's own one then waited 20 s for a site that is not there yet."""
+    mark = tmp_path / "new"
+    if new:
+        mark.touch()
+    script = f"set -euo pipefail\nnew={mark} check=\njinku-postgres() {{ touch {tmp_path}/asked; }}\n"
+    done = subprocess.run(
+        ["bash", "-c", f"{script}{function('may_be_primary')}\nmay_be_primary"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "asked").exists() == asked
+    assert mark.exists() == new

@@ -26,7 +26,8 @@ GIVEN = {
     "dict", "loop", "joiner", "cycler", "lipsum", "undef",
 }  # fmt: skip
 PREFIXES = ("ansible.builtin.",)
-OWN_ACTIONS = {"tree", "packages", "part", "operators", "vault", "volumes"}
+OWN_ACTIONS = {"tree", "packages", "part", "operators", "vault", "volumes", "converge", "units"}
+IMPORT = "ansible.builtin.import_role"
 KEYWORDS = {
     "name", "when", "register", "notify", "become", "become_user", "vars", "loop", "loop_control", "changed_when", "failed_when",
     "check_mode", "diff", "delegate_to", "run_once", "no_log", "environment", "tags", "retries", "delay", "until", "args", "block",
@@ -259,14 +260,21 @@ def test_every_tier_that_a_node_may_have_is_a_role_and_a_stage() -> None:
 
 def test_the_stages_name_every_role() -> None:
     """A role that no stage runs is dead."""
-    run = {one["role"] for play in load(REPOSITORY / "site.yml") for one in play.get("roles", [])}
+    run = {task[IMPORT]["name"] for play in load(REPOSITORY / "site.yml") for task in play["tasks"]}
     assert run == {path.name for path in ROLES}
+
+
+def test_each_role_is_its_own_tag() -> None:
+    for play in load(REPOSITORY / "site.yml"):
+        for task in play["tasks"]:
+            name, part = task[IMPORT]["name"], task[IMPORT].get("tasks_from")
+            assert (f"{name}_{part}" if part else name) in task["tags"]
 
 
 def test_the_integrity_check_settles_after_every_handler() -> None:
     """What a handler changes after it would be an alarm, if the run were killed between the two."""
     stages = load(REPOSITORY / "site.yml")
-    assert [one["role"] for one in stages[-1]["roles"]] == ["integrity"]
+    assert [task[IMPORT]["name"] for task in stages[-1]["tasks"]] == ["integrity"]
     assert not (REPOSITORY / "hardening/integrity/handlers").exists()
 
 
@@ -287,7 +295,7 @@ def test_what_only_looks_like_one_is_not(text: str) -> None:
 def test_a_host_whose_volume_is_not_mounted_is_refused(tmp_path):
     """Below it lies an empty folder, where the roles would make a new database in the place of the old one."""
     (base, *_) = yaml.safe_load((REPOSITORY / "site.yml").read_text())
-    (task,) = base["pre_tasks"]
+    _options, task = base["pre_tasks"]
     assert task["tags"] == ["always"]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - a command, not HTML
 

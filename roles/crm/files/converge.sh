@@ -121,4 +121,4 @@ main() {
     say_whether_a_first_login_is_due
 }
 
-main </dev/null # the rest of this script would be read otherwise
+main

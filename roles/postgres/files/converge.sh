@@ -12,6 +12,7 @@ data=/var/lib/postgresql/17/main
 conf=/etc/postgresql/17/main
 unit=postgresql@17-main.service
 socket=/run/postgresql
+new=/run/jinku-postgres.new # as in jinku-postgres
 if [ -n "$check" ] && [ ! -f "$conf/postgresql.conf" ]; then
     echo "cluster: would be made"
     exit 0
@@ -28,7 +29,7 @@ make_cluster() {
     as_postgres mkdir -p -m 0750 "${data%/*}"
     as_postgres "$bin/initdb" -D "$data" --data-checksums --allow-group-access --encoding=UTF8 --locale-provider=builtin \
         --locale=C.UTF-8 --auth=reject >/dev/null
-    touch /run/jinku-postgres.new
+    touch "$new"
 }
 
 make_or_copy() {
@@ -129,6 +130,8 @@ may_read_the_key() {
 
 may_be_primary() {
     local why
+    # Just made: nobody can have taken its place. The mark is left for the unit's own guard, which would wait for an answer without it.
+    [ ! -e "$new" ] || return 0
     why=$(jinku-postgres guard 2>&1) && return
     echo "$why"
     [ -n "$check" ] || { echo "$why" >&2 && exit 1; }
@@ -223,3 +226,5 @@ main() {
     exists=$(sql -d postgres -c "SELECT count(*) FROM pg_database WHERE datname = '$database'")
     if [ "$exists" = 1 ]; then apply "$database" database_sql; fi
 }
+
+main
