@@ -86,10 +86,11 @@ def test_a_script_without_a_word_changed_nothing(role: Role) -> None:
 
 def test_each_line_of_a_script_is_a_change(role: Role) -> None:
     role.put("files/converge.sh", 'echo "unit $1: started"\necho "$#"\n')
-    done = role.run("converge", {"arguments": ["a b'c"]})
+    # An argument that is empty stays one: the others would take its place.
+    done = role.run("converge", {"arguments": ["a b'c", "{% for one in [] %}{{ one }}{% endfor %}"]})
     assert done["status"] == "changed"
     assert "+unit a b'c: started" in done["diff"]
-    assert "+1" in done["diff"]
+    assert "+2" in done["diff"]
 
 
 def test_a_script_is_told_to_change_nothing_in_check_mode(role: Role) -> None:

@@ -173,6 +173,27 @@ def test_a_new_host_is_brought_up_to_date_once(program, said, tmp_path, capsys):
     assert ran == []
 
 
+def test_a_new_host_of_an_image_that_had_all_its_lists_offer_asks_no_apt_for_a_day(program, said, tmp_path, capsys):
+    paths = [tmp_path / path for path in (program.LISTS, program.STATUS, program.NEWEST)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lists, status, note = paths
+    lists.mkdir()
+    status.touch()
+    note.touch()
+    assert program.main(["fresh"]) == 0
+    assert (said[0], "is up to date" in capsys.readouterr().out) == ([], True)
+    # A package that came since, lists that came since, lists of yesterday: each is a reason to ask.
+    later = note.stat().st_mtime + 1
+    for path, when in ((status, later), (lists, later), (lists, later - program.DAY_SECONDS - 60)):
+        before = path.stat().st_mtime
+        os.utime(path, (when, when))
+        assert program.main(["fresh"]) == 0
+        assert any("--simulate" in line for line in said[0])
+        said[0].clear()
+        os.utime(path, (before, before))
+
+
 def test_the_nightly_upgrade_is_no_alarm_and_what_differed_before_stays_one(program, said, tmp_path):
     ran, gives = said
     mark, base = tmp_path / "var/lib/jinku/changed", tmp_path / "var/lib/aide/jinku.db"

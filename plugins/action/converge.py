@@ -52,7 +52,10 @@ class ActionModule(ActionBase):
         if wrong := [name for name in texts if not re.fullmatch(r"[a-z_]+", name)]:
             raise AnsibleActionFail(f"converge: texts: {wrong[0]!r} is no name of a function; such as cluster_sql")
         script = whole(self._text(str(given.get("script", "converge.sh"))), texts)
-        words = [str(word) for word in given.get("arguments") or []] + ["--check"] * bool(self._task.check_mode)
+        words = [
+            "" if word is None else str(word) for word in given.get("arguments") or []
+        ]  # None: a template without a result
+        words += ["--check"] * bool(self._task.check_mode)
         done = self._low_level_execute_command(shlex.join(["bash", "-s", "--", *words]), in_data=script.encode())
         changes = done["stdout"].splitlines()
         result: dict[str, Any] = {"changed": bool(changes), "changes": changes}

@@ -19,5 +19,10 @@ chmod 0440 "$root/etc/sudoers.d/90-automation"
 chroot "$root" systemctl --quiet disable ssh.socket 2>/dev/null || :
 chroot "$root" systemctl --quiet enable ssh.service systemd-networkd.service
 
+# A host that has all that its lists offer need not ask apt at its first start (jinku-updates fresh).
+offered=$(chroot "$root" apt-get -q --simulate --with-new-pkgs upgrade)
+chroot "$root" apt-get clean
+printf '%s\n' "$offered" | grep -q '^Inst ' || touch "$root/var/lib/apt/jinku-newest"
+
 # systemd compares these with /usr and would otherwise rebuild its caches at every first boot.
 touch "$root/etc/.updated" "$root/var/.updated"

@@ -39,7 +39,10 @@ install() {
 # The lists of the base may be older than the archive: then once more with new ones.
 install || { in_root apt-get -q update && install; }
 
+# As in image-base.sh; the note of the base is older than what came since.
+offered=$(in_root apt-get -q --simulate --with-new-pkgs upgrade)
 in_root apt-get clean
+printf '%s\n' "$offered" | grep -q '^Inst ' || touch "$root/var/lib/apt/jinku-newest"
 rm -f "$root/usr/sbin/policy-rc.d" "$root/etc/resolv.conf"
 rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
 touch "$root/etc/.updated" "$root/var/.updated"

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Brings the CRM's database to what the role wants; does nothing when it is there. Run as the CRM's own account.
 
-    python3 -m jinku_crm.setup [--check] [--issued TIME] [--first-login]
+    python3 -m jinku_crm.setup [--check] [--new] [--issued TIME] [--first-login]
 
 Prints one JSON object: ``changes``, a list of what was (with --check: would be) done; ``stop``, whether the servers must stand still
 meanwhile; ``first_login_due``, whether the administrator still needs a one-time password and the one that ends at TIME (RFC 3339) is
 not it, or is over; ``first_login``, with --first-login only: the one-time password, made anew, or null when the administrator has
-chosen an own one.
+chosen an own one. With --new, only a database in which no module is activated yet is touched: servers may be running on another one.
+
+One at a time: whoever else changes the same database waits for a lock in it, and then finds everything there.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from typing import Any
 from jinku_crm import password
 from jinku_crm.settings import CONFIGURATION, Settings, use_tryton_configuration
 
+LOCK = "SELECT pg_advisory_lock(hashtext('jinku_crm.setup'))"
 STAMP = "jinku:"  # the comment of schema public begins so: what was set up travels with every dump of the database
 ADMINISTRATOR = "admin"
 _FIRST_LOGIN = """
@@ -39,10 +43,19 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _arguments(argv)
     settings = Settings.load()
     use_tryton_configuration(settings.database)
+    with contextlib.nullcontext() if arguments.check else _locked(settings.database):
+        answer = _bring(settings, arguments)
+    print(json.dumps(answer))
+
+
+def _bring(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Do what is to be done, and return what `main` prints."""
     wanted, found = _wanted(settings), _found(settings.database)
     changes = [step for step in ("modules", "company") if found.get(step) != wanted[step]]
     if not set(settings.modules) <= found["activated"] and "modules" not in changes:
         changes.insert(0, "modules")
+    if arguments.new and found["activated"]:
+        changes = []
     due = found["first_login_until"] not in (None, arguments.issued) or (found["first_login_until"] or "~") < _now()
     first_login = None
     if not arguments.check:
@@ -63,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         if first_login:
             changes.append("one-time password of the administrator")
     answer = {"changes": changes, "stop": "modules" in changes and bool(found["activated"]), "first_login_due": due}
-    print(json.dumps({**answer, "first_login": first_login}))
+    return {**answer, "first_login": first_login}
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -72,6 +85,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--issued", default="", metavar="TIME", help="end of the one-time password that was given out")
     parser.add_argument("--check", action="store_true", help="say what would be done")
+    parser.add_argument("--new", action="store_true", help="only in a database in which no module is activated yet")
     parser.add_argument(
         "--first-login", action="store_true", help="make a one-time password, unless the administrator has an own one"
     )
@@ -100,6 +114,19 @@ def _connect(database: str) -> Any:
     from trytond.backend.postgresql import Database
 
     return password.connect(**Database._connection_params(database))  # noqa: SLF001  Tryton's own way to connect
+
+
+@contextlib.contextmanager
+def _locked(database: str) -> Iterator[None]:
+    """Hold the lock of the set-up. It is the connection's, so it ends with this program, however that ends."""
+    connection = _connect(database)
+    connection.autocommit = True  # a transaction that only waits would be ended by the server
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK)
+        yield
+    finally:
+        connection.close()
 
 
 def _found(database: str) -> dict[str, Any]:
