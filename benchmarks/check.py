@@ -32,7 +32,7 @@ def scripts(places: Places, *, settings_only: bool) -> dict[str, str]:
     """Shell script by host: each distinct command of the last check, or of its tests of settings, once."""
     asked = json.loads((places.state / "asked-before.json").read_text(encoding="utf-8"))
     lines: dict[str, dict[str, None]] = {}
-    for test in asked.values():
+    for test in asked["asked"].values():
         for where, command, given in test["questions"] if test["setting"] or not settings_only else ():
             given_by = f"printf %s {shlex.quote(given)} |" if given is not None else "</dev/null"
             run = f"{given_by} timeout {COMMAND_SECONDS:.0f} sh -c {shlex.quote(command)} >/dev/null 2>&1"

@@ -18,6 +18,8 @@ from .places import CHECKOUT
 
 FOLDER = CHECKOUT / "plugins" / "on_host"
 PYTHON = "/usr/bin/python3"
+#: Shell command by which an action tells hardening/integrity that Jinku itself changed the host; `tree` writes its paths there.
+MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 #: Registers each source as a module, in the order given, and calls `main` of the last one.
 BOOTSTRAP = """
 import json, sys, types

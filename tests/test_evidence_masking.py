@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is kept of an output holds no secret and no personal data, and stays readable."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from jinku.evidence.masking import MASK, mask, shorten
+from jinku.evidence.outcome import verdict_of
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,17 @@ def test_a_secret_at_the_cut_is_kept_in_no_part(text, secret):
         assert len(kept) <= cut + 3 * len(MASK)
 
 
+def test_a_long_token_that_was_cut_is_kept_in_no_part():
+    assert "eyJh" not in shorten("eyJh" + "a" * 6000 + "." + "b" * 6000 + ".c", 9000)
+
+
+@pytest.mark.parametrize(
+    "text", ["grep: -----BEGIN RSA PRIVATE KEY----- found in a\nsecond\nthird", "the secret: 'tis kept\nsecond\nthird"]
+)
+def test_what_was_not_cut_and_only_looks_like_a_beginning_hides_nothing_behind_it(text):
+    assert "third" in mask(text)
+
+
 def test_what_is_short_enough_is_kept_whole():
     assert shorten("net.ipv4.ip_forward = 0\n", 24) == "net.ipv4.ip_forward = 0\n"
     assert shorten("one two three", 9) == "one two "
@@ -79,9 +93,15 @@ def test_what_is_short_enough_is_kept_whole():
         "md5d41d8cd98f00b204e9800998ecf8427e",
         "+86 13812345678",
         "Unseal_Key=abcdefgh",
-        "-----BEGIN PRIVATE KEY-----\nMIIabc",
-        'password = "no end',
     ],
 )
 def test_the_word_by_which_a_rule_is_found_stands_in_whatever_it_masks(text):
     assert MASK in mask(text)
+
+
+def test_a_reason_of_a_finding_is_cut_before_it_is_masked():
+    report = SimpleNamespace(passed=False, skipped=False, when="call")
+    text = "x" * 590 + " 13812345678 and more " + "y" * 200
+    for cut in range(20):
+        call = SimpleNamespace(excinfo=SimpleNamespace(value=AssertionError(text[cut:])))
+        assert "138" not in verdict_of(call, report)[1].text

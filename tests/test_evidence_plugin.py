@@ -210,6 +210,50 @@ def test_a_check_of_settings_tries_nothing_and_proves_nothing(tmp_path):
     assert "仅核查配置" in render(result, "zh")
 
 
+ASKS_AHEAD = """
+import pytest
+
+def prefetch(subject, topology):
+    return ["echo done >>%s/deeds"]
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_looks(host):
+    assert host.run("true").rc == 0
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("host")
+@pytest.mark.behaviour
+def test_looks_for_the_trace(host):
+    assert host.run("true").rc == 0
+"""
+
+
+def test_a_check_of_settings_does_no_deed_whose_trace_another_test_would_look_for(tmp_path):
+    run(tmp_path, ASKS_AHEAD % tmp_path, "--read-only")
+    assert not (tmp_path / "deeds").exists()
+    run(tmp_path, ASKS_AHEAD % tmp_path)
+    assert (tmp_path / "deeds").exists()
+
+
+SAID = "items:\n  {item}: {{status: manual, verdict: conform, owner: Li, reason: looked at it, date: {today}}}\n"
+
+
+@pytest.mark.parametrize("options", [("--node", "sec1"), ("--read-only",), ("--read-only", "--node", "sec1")])
+def test_an_owners_word_waits_for_the_tests_that_were_left_out(options, tmp_path, monkeypatch):
+    declaring = tmp_path / "lab"
+    declaring.mkdir()
+    shutil.copy(CHECKOUT / "inventories/lab/environment.yaml", declaring)
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    (declaring / "controls.yaml").write_text(SAID.format(item="dengbao:8.1.4.1.d", today=today))
+    monkeypatch.setenv("JINKU_ENV", str(declaring))
+    _, document = run(tmp_path, (WAIVED % True).replace("assert False,", "assert True,"), *options)
+    (item,) = (one for one in read_result(document).items if one.item == "dengbao:8.1.4.1.d")
+    stands = options == ("--read-only",)  # its tests are of settings: all of them ran
+    assert (item.verdict == Verdict.CONFORM) is stands
+
+
 def test_a_whole_check_does_not_say_that_only_settings_were_looked_at(checked):
     assert not checked.read_only
     assert "Only settings were looked at" not in render(checked, "en")
@@ -307,7 +351,20 @@ def test_a_check_of_settings_asks_only_what_they_ask_and_forgets_no_other_questi
     assert "echo asked" in kept.read_text()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": [["db1", "true", null]]}', '{"a": {"setting": true}}', "\0"])
+def test_a_check_of_settings_asks_nothing_ahead_by_the_word_of_other_tests(tmp_path):
+    """One that was of settings when it was learnt may try something since."""
+    kept = tmp_path / "lab" / "asked-before.json"
+    kept.parent.mkdir()
+    asks = REMEMBERS.replace("sleep 0.4; echo read", f"echo read; echo >>{tmp_path}/read")
+    run(tmp_path, asks)
+    (tmp_path / "read").unlink()
+    run(tmp_path, asks.replace("@pytest.mark.setting", "@pytest.mark.behaviour"), "--read-only")
+    assert not (tmp_path / "read").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"asked": {"a": [["db1", "true", null]]}}', '{"asked": {"a": {"setting": true}}}', "\0"]
+)
 def test_a_file_of_questions_that_is_none_is_learnt_anew(text, tmp_path):
     kept = tmp_path / "lab" / "asked-before.json"
     kept.parent.mkdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMPORT = "ansible.builtin.import_role"
@@ -85,3 +86,12 @@ def test_a_plays_hosts_are_read_as_ansible_reads_them(
     import options
 
     assert options.named(pattern, {"all": ["a", "b", "c"], "vault": ["b"]}) == hosts
+
+
+@pytest.mark.parametrize("pattern", ["site_*", "vault[0]", "~v.*"])
+def test_a_pattern_that_would_validate_nothing_is_refused(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "plugins/action"))
+    import options
+
+    with pytest.raises(AnsibleActionFail, match="is a pattern"):
+        options.named(pattern, {"all": ["a"]})

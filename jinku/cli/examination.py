@@ -19,7 +19,7 @@ def run(
     *,
     read_only: bool = False,
 ) -> ExitCode:
-    """Check the environment, changing nothing on it, and print the numbers, the findings and where the reports are.
+    """Check the environment, and print the numbers, the findings and where the reports are.
 
     :param nodes: look at these nodes only; all when empty.
     :param read_only: look at settings only, and try nothing.

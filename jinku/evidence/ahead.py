@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from jinku.evidence.fleet import Fleet
 from jinku.evidence.private import write_private
@@ -25,21 +25,33 @@ class _Asked(BaseModel):
     questions: list[tuple[str, str, str | None]]
 
 
-_FILE = TypeAdapter(dict[str, _Asked])
+class _File(BaseModel):
+    """``digest``: of the tests that asked; ``asked``: by test."""
+
+    digest: str = ""
+    asked: dict[str, _Asked] = {}
 
 
 class Ahead:
-    """The questions by test. ``file``: where they are kept between sessions (0600, for a question is run as root)."""
+    """The questions by test.
 
-    def __init__(self, file: Path) -> None:
+    ``file``: where they are kept between sessions (0600, for a question is run as root). ``digest``: of the tests' texts.
+    """
+
+    def __init__(self, file: Path, digest: str) -> None:
         self._file = file
+        self._digest = digest
         try:
-            self._known = _FILE.validate_json(file.read_bytes())
+            kept = _File.model_validate_json(file.read_bytes())
         except (OSError, ValidationError):  # none yet, or of another version: they are learnt anew
-            self._known = {}
+            kept = _File()
+        self._known = kept.asked
+        self._same_tests = kept.digest == digest
 
     def tests(self, *, settings_only: bool = False) -> list[str]:
-        """Every test that is known, or those of settings."""
+        """Every test that is known, or those of settings; a test that was one of settings may be one no more."""
+        if settings_only and not self._same_tests:
+            return []
         return [test for test, asked in self._known.items() if asked.setting or not settings_only]
 
     def start(self, fleet: Fleet, tests: Iterable[str], nodes: Iterable[str]) -> None:
@@ -66,4 +78,4 @@ class Ahead:
         """Keep the questions for the next session; without a folder to keep them in, forget them."""
         if not self._file.parent.is_dir():
             return
-        write_private(self._file, _FILE.dump_json(self._known).decode())
+        write_private(self._file, _File(digest=self._digest, asked=self._known).model_dump_json())

@@ -34,6 +34,18 @@ def _bank_card(match: re.Match[str]) -> str:
     return MASK if sum(doubled) % 10 == 0 else match.group(0)
 
 
+#: What begins before a cut and does not end there is a secret up to the cut.
+_BEGUN = (
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*\Z", re.DOTALL), MASK),
+    (
+        re.compile(
+            r"""(?ix)((?:password|passwd|secret_id|secret|token|api_key|private_key|unseal_key)["']?\s*[=:]\s*)
+            (?:"[^"]*|'[^']*)\Z"""
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){0,2}\Z"), MASK),
+)
 #: Characters of the longest word that :func:`shorten` drops whole.
 _WORD = 4096
 
@@ -49,11 +61,10 @@ class _Rule:
     replacement: _Replacement
 
 
-# An output may have been cut by whoever made it: what begins there and does not end is a secret up to the end.
 _RULES = (
     _Rule(
         ("private key-----",),
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL),
         MASK,
     ),
     # Password hashes of crypt(3) and of PostgreSQL.
@@ -73,7 +84,7 @@ _RULES = (
         ("password", "passwd", "secret", "token", "api_key", "private_key", "unseal_key"),
         re.compile(
             r"""(?ix)((?:"|')?\b[\w.-]*(?:password|passwd|secret_id|secret|token|api_key|private_key|unseal_key)["']?
-            \s*[=:]\s*)("(?:[^"\\]|\\.)+(?:"|\\?\Z)|'[^']+(?:'|\Z)|[^\s"',;}\]]{4,})"""
+            \s*[=:]\s*)("(?:[^"\\]|\\.)+"|'[^']+'|[^\s"',;}\]]{4,})"""
         ),
         rf"\1{MASK}",
     ),
@@ -112,7 +123,10 @@ def shorten(text: str, characters: int) -> str:
     kept = text[:characters]
     if len(text) > characters and not kept[-1].isspace():
         kept = kept[: -len(kept[-_WORD:].split()[-1])]
-    return mask(kept)
+    kept = mask(kept)
+    for pattern, replacement in _BEGUN if len(text) > characters else ():
+        kept = pattern.sub(replacement, kept)
+    return kept
 
 
 def _keeping_public(replacement: _Replacement) -> Callable[[re.Match[str]], str]:

@@ -7,8 +7,11 @@ from itertools import takewhile
 import pytest
 
 from jinku.evidence.channel import Unreachable
-from jinku.evidence.masking import mask
+from jinku.evidence.masking import shorten
 from jinku.evidence.records import Reason, Verdict
+
+#: Characters of what an error says that a reason keeps.
+_LONGEST_REASON = 600
 
 
 def verdict_of(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[Verdict, Reason]:
@@ -16,7 +19,7 @@ def verdict_of(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[
     if report.passed:
         return Verdict.CONFORM, Reason(code="proven", text="the test passed")
     error = call.excinfo.value if call.excinfo else None
-    text = mask(_told(str(error)))
+    text = shorten(_told(str(error)), _LONGEST_REASON)
     if isinstance(error, Unreachable):
         return Verdict.NOT_TESTED, Reason(code="unreachable", text=text)
     if report.skipped:
@@ -30,7 +33,7 @@ def _told(message: str) -> str:
     """What an error says, in one line: a test's own words without pytest's explanation of the expression below them."""
     lines = [line.strip() for line in message.removeprefix("AssertionError: ").splitlines() if line.strip()]
     own = list(takewhile(lambda line: not line.startswith("assert "), lines))
-    return " / ".join((own or lines)[:4])[:600]
+    return " / ".join((own or lines)[:4])
 
 
 def titles_of(item: pytest.Item) -> tuple[str, str]:

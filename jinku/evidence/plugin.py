@@ -19,6 +19,7 @@ Tests marked sabotage, browser or fault change something and run only when ``-m`
 import os
 from collections.abc import Generator
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -108,7 +109,7 @@ class Check:
         self.records: list[Record] = []
         self.labels: dict[str, Label] = {}
         self.left_out: set[tuple[str, str]] = set()
-        self.ahead = Ahead(self.places.state / "asked-before.json")
+        self.ahead = Ahead(self.places.state / "asked-before.json", _digest(config.args))
         self.started = datetime.now(UTC)
 
     @pytest.hookimpl(trylast=True)
@@ -142,7 +143,10 @@ class Check:
         where = metafunc.definition.nodeid
         names = self._checked(metafunc, where, [str(item) for item in control.args])
         only = self.config.getoption("--node")
-        chosen = [thing for thing in self.objects if thing.object_class in names and (not only or thing.node in only)]
+        mine = [thing for thing in self.objects if thing.object_class in names]
+        chosen = [thing for thing in mine if not only or thing.node in only]
+        if not any(metafunc.definition.get_closest_marker(name) for name in _ON_REQUEST):
+            self.left_out |= {(item, thing.id) for thing in mine if thing not in chosen for item in control.args}
         metafunc.parametrize("subject", chosen, ids=[thing.id for thing in chosen], indirect=True)
 
     def _checked(self, metafunc: pytest.Metafunc, where: str, items: list[str]) -> tuple[str, ...]:
@@ -168,7 +172,7 @@ class Check:
         out = [item for item in items if any(item.get_closest_marker(name) for name in kept_out)]
         if config.getoption("read_only"):
             trials = [item for item in items if item not in out and not _is_setting(item)]
-            self.left_out = {
+            self.left_out |= {
                 (name, thing.id) for item in trials if (thing := subject_of(item)) for name in _items_of(item)
             }
             out += trials
@@ -187,7 +191,14 @@ class Check:
         asked = set()
         for item in session.items:
             thing, ahead = subject_of(item), getattr(getattr(item, "module", None), "prefetch", None)
-            if thing and ahead and thing.node in nodes and (ahead, thing.id) not in asked:
+            # What a module asks ahead may be a deed whose trace is looked for later.
+            if (
+                thing
+                and ahead
+                and not self.config.getoption("read_only")
+                and thing.node in nodes
+                and (ahead, thing.id) not in asked
+            ):
                 asked.add((ahead, thing.id))
                 self.fleet.channel(thing.node).prefetch([(command, None) for command in ahead(thing, self.topology)])
         asking = [item.nodeid for item in session.items if asks_only(item)]
@@ -309,6 +320,13 @@ class Check:
             verdicts=pairs,
             items=items,
         )
+
+
+def _digest(arguments: list[str]) -> str:
+    """SHA-256 over the tests' texts: whether they are those of last time. ``arguments``: pytest's files and folders."""
+    places = [Path(argument.partition("::")[0]) for argument in arguments]
+    files = [file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
+    return sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
 def subject_of(item: pytest.Item) -> Object | None:

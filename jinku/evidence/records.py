@@ -143,8 +143,8 @@ class Subject(_Frozen):
 class CheckResult(_Frozen):
     """Everything that one check found out: the document ``jinku/check/1``.
 
-    ``only``: nodes that it was kept to, if any. ``read_only``: it looked at settings and tried nothing, so that no item
-    can be conform by it.
+    ``only``: nodes that it was kept to, if any. ``read_only``: it looked at settings and tried nothing, so that it proves
+    no item.
     """
 
     schema_: Literal["jinku/check/1"] = "jinku/check/1"

@@ -21,10 +21,19 @@ from jinku.vault.policies import DUTIES, policies_of
 from jinku.vault.settings import Settings
 from jinku.vault.shares import share_file
 
-__all__ = ["NOWHERE", "initialise"]
+__all__ = ["ASKING", "NOWHERE", "initialise"]
 
 #: A network for documentation (RFC 5737): a token bound to it can be asked about and never be used.
 NOWHERE = "192.0.2.1/32"
+#: The role whose tokens come with any policy, to be asked about; what all of them have in common.
+ASKING = {
+    "allowed_policies_glob": ["*"],
+    "disallowed_policies": ["root"],
+    "token_bound_cidrs": [NOWHERE],
+    "token_no_default_policy": True,
+    "orphan": True,
+    "renewable": False,
+}
 _HOUR = 3600
 
 
@@ -124,18 +133,7 @@ def _open_the_way_in(fleet: Fleet, root: hvac.Client) -> None:
         )
     # With it the manager may ask what a policy allows: the token comes with every policy and can be used from nowhere. A
     # check makes one for each policy, and the vault writes nothing down for a batch token; how long it lives is in the request.
-    settings.write(
-        "auth/token/roles/expect",
-        {
-            "allowed_policies_glob": ["*"],
-            "disallowed_policies": ["root"],
-            "token_bound_cidrs": [NOWHERE],
-            "token_type": "batch",
-            "token_no_default_policy": True,
-            "orphan": True,
-            "renewable": False,
-        },
-    )
+    settings.write("auth/token/roles/expect", {**ASKING, "token_type": "batch"})
 
 
 def initialise(fleet: Fleet, door: Door) -> list[str]:

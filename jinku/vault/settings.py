@@ -8,13 +8,13 @@ from typing import Any
 import hvac
 from hvac.exceptions import Forbidden, InvalidPath
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "plain"]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Bring what we send and what OpenBao returns to one form: order of lists, host masks, line ends, and numbers as text mean nothing."""
     if isinstance(value, list | tuple):
-        return sorted(_plain(item) for item in value)
+        return sorted(plain(item) for item in value)
     if isinstance(value, str):
         return value.strip().removesuffix("/32").removesuffix("/128")
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -65,7 +65,7 @@ class Settings:
         found = self.read(path)
         if found is not None and inside:
             found = {**found, **(found.get(inside) or {})}
-        if found is None or any(_plain(found.get(key)) != _plain(value) for key, value in wanted.items()):
+        if found is None or any(plain(found.get(key)) != plain(value) for key, value in wanted.items()):
             self.write(path, wanted)
 
     def drop_others(self, path: str, prefix: str, wanted: set[str]) -> None:

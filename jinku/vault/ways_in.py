@@ -8,9 +8,9 @@ import hvac
 from jinku.pki import Authority
 from jinku.vault.configuration import configure
 from jinku.vault.fleet import Fleet
-from jinku.vault.initialisation import NOWHERE
+from jinku.vault.initialisation import ASKING
 from jinku.vault.policies import DUTIES, policies_of
-from jinku.vault.settings import Settings
+from jinku.vault.settings import Settings, plain
 from jinku.vault.tokens import live_tokens
 
 __all__ = ["strangers"]
@@ -77,11 +77,14 @@ def _unknown(fleet: Fleet, settings: Settings) -> Iterator[str]:
 
 
 def _asking(settings: Settings) -> Iterator[str]:
-    """The role whose tokens come with any policy: for use from nowhere, and never root's."""
-    role = settings.read("auth/token/roles/expect") or {}
-    for key, wanted in (("token_bound_cidrs", [NOWHERE.partition("/")[0]]), ("disallowed_policies", ["root"])):
-        if [str(value).removesuffix("/32") for value in role.get(key) or ()] != wanted:
-            yield f"auth/token/roles/expect: {key} is {role.get(key)}; {wanted}"
+    """The role whose tokens come with any policy: for use from nowhere, never root's, for no longer than was asked for."""
+    path = "auth/token/roles/expect"
+    found = settings.read(path) or {}
+    wanted = {**ASKING, "token_period": 0, "period": 0}
+    for key, value in wanted.items():
+        # A period has two names, and neither need be told.
+        if plain(found.get(key, 0 if "period" in key else None)) != plain(value):
+            yield f"{path}: {key} is {found.get(key)}; {value}"
 
 
 def _duties(fleet: Fleet, auditor: hvac.Client) -> Iterator[str]:

@@ -14,7 +14,7 @@
 
 The script prints a line for each change, nothing otherwise, and says on its errors why it ended. It is sent on standard input, as the
 body of one function: bash has read all of it before its first command runs, and no command in it can read the rest.
-Returned: changed, changes (the lines), diff.
+Returned: changed, changes (the lines), diff; what it says on its errors and goes on is a warning.
 """
 
 from __future__ import annotations
@@ -26,9 +26,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-
-#: Tells hardening/integrity that Jinku itself changed the host; see plugins/on_host/tree.py.
-MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 
 def whole(script: str, texts: dict[str, str]) -> str:
@@ -57,15 +54,15 @@ class ActionModule(ActionBase):
         ]  # None: a template without a result
         words += ["--check"] * bool(self._task.check_mode)
         done = self._low_level_execute_command(shlex.join(["bash", "-s", "--", *words]), in_data=script.encode())
-        changes = done["stdout"].splitlines()
+        changes = [line for line in done["stdout"].splitlines() if line.strip()]
         result: dict[str, Any] = {"changed": bool(changes), "changes": changes}
         if changes:
             result["diff"] = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
-            if not self._task.check_mode:
-                self._low_level_execute_command(MARK)
+        said = done["stderr"].strip()
         if done["rc"]:
-            said = done["stderr"].strip() or (changes or [f"ended with {done['rc']}, without a word"])[-1]
-            result |= {"failed": True, "msg": said}
+            result |= {"failed": True, "msg": said or (changes or [f"ended with {done['rc']}, without a word"])[-1]}
+        elif said:
+            result["warnings"] = [said]
         return result
 
     def _text(self, name: str) -> str:

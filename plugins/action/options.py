@@ -6,7 +6,7 @@
         playbook: site.yml
       run_once: true
 
-Each task `ansible.builtin.import_role` with `rolespec_validate: false` is looked at, for those hosts of this run that its play names.
+Each task of a play that is an `ansible.builtin.import_role` with `rolespec_validate: false` is looked at, for those hosts of this run that its play names.
 What counts is the role's meta/argument_specs.yml (entry point main, or tasks_from), and its defaults below the host's variables.
 Returned: changed (never). Fails with host, role and option of whatever is wrong, all at once; no host is connected to.
 """
@@ -14,6 +14,7 @@ Returned: changed (never). Fails with host, role and option of whatever is wrong
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -28,7 +29,11 @@ IMPORT = "ansible.builtin.import_role"
 
 
 def named(pattern: str, groups: dict[str, list[str]]) -> set[str]:
-    """Return the hosts that a play's `hosts` names, such as `all:!vault`."""
+    """Return the hosts that a play's `hosts` names, such as `all:!vault`. :raises AnsibleActionFail: it has a wildcard."""
+    if re.search(r"[*?~\[]", pattern):
+        raise AnsibleActionFail(
+            f"hosts: {pattern!r} is a pattern that this action does not read; groups and hosts by name"
+        )
     hosts: set[str] = set()
     for part in order_patterns(split_host_pattern(pattern)):
         name = part.lstrip("!&")

@@ -16,9 +16,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from jinku.on_host import MARK
+
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
-#: Tells hardening/integrity that Jinku itself changed the host; see plugins/on_host/tree.py.
-MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 
 class ActionModule(ActionBase):

@@ -15,11 +15,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from jinku.on_host import MARK
 from jinku.parts import PartError, ensure_part, part_version
 from jinku.places import cache_root
-
-#: Tells hardening/integrity that Jinku itself changed the host; see plugins/on_host/tree.py.
-MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 
 class ActionModule(ActionBase):

@@ -17,8 +17,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-#: Tells hardening/integrity that Jinku itself changed the host; see plugins/on_host/tree.py.
-MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
+from jinku.on_host import MARK
+
 NAME = re.compile(r"[\w@:.-]+\.(service|socket|timer|path)")
 RUNS = ("active", "activating", "reloading")
 
@@ -42,9 +42,10 @@ class ActionModule(ActionBase):
         changes = [f"{name}: enabled" for name in missing] + [f"{name}: started" for name in stopped]
         if changes and not self._task.check_mode:
             steps = ["systemctl daemon-reload"]
-            steps += [f"systemctl enable --quiet {shlex.join(missing)}"] if missing else []
+            # Only a link of systemd's is a file that the integrity check watches; the mark comes first, for what follows may fail.
+            steps += [f"{{ {MARK}; }} && systemctl enable --quiet {shlex.join(missing)}"] if missing else []
             steps += [f"systemctl start {shlex.join(stopped)}"] if stopped else []
-            done = self._low_level_execute_command(" && ".join([*steps, f"{{ {MARK}; }}"]))
+            done = self._low_level_execute_command(" && ".join(steps))
             if done["rc"]:
                 raise AnsibleActionFail((done["stderr"] or done["stdout"]).strip())
         diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}

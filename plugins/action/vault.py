@@ -30,6 +30,7 @@ from ansible.plugins.action import ActionBase
 from hvac.exceptions import VaultError as HvacError
 
 from jinku import vault
+from jinku.on_host import MARK
 from jinku.parts import PartError, ensure_part, part_version
 from jinku.people_access import ensure_lab_second_factors
 from jinku.pki import PkiError, certifies, ensure_operators, ensure_root
@@ -37,8 +38,6 @@ from jinku.places import Places, cache_root
 
 #: Days for which the vault's own certificate is valid, and how many must be left after a run: longer than a cold spell.
 LIFE, LEFT = 397, 120
-#: Tells hardening/integrity that Jinku itself changed the host.
-MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 
 def _without(text: str, secrets: dict[str, Any]) -> str:

@@ -18,13 +18,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from jinku.escrow import Escrow, ensure_escrow
+from jinku.on_host import MARK
 from jinku.pki import PkiError
 from jinku.places import Places
 
 PROGRAM = "/usr/local/sbin/jinku-volumes"
 UNIT = "jinku-volumes.service"
-#: Tells hardening/integrity that Jinku itself changed the host.
-MARK = "test ! -d /var/lib/jinku || touch /var/lib/jinku/changed"
 
 
 class ActionModule(ActionBase):

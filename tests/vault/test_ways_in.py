@@ -113,7 +113,13 @@ def test_a_duty_for_another_unit_is_found(vault: World, root: hvac.Client) -> No
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("token_bound_cidrs", []), ("token_bound_cidrs", ["10.0.0.0/8"]), ("disallowed_policies", [])],
+    [
+        ("token_bound_cidrs", []),
+        ("token_bound_cidrs", ["10.0.0.0/8"]),
+        ("disallowed_policies", []),
+        ("token_no_default_policy", False),
+        ("allowed_policies_glob", ["crm"]),
+    ],
 )
 def test_tokens_for_asking_that_could_be_used_are_found(
     vault: World, root: hvac.Client, key: str, value: list[str]
