@@ -271,6 +271,18 @@ def test_each_role_is_its_own_tag() -> None:
             assert (f"{name}_{part}" if part else name) in task["tags"]
 
 
+def test_a_plan_makes_no_trial_of_a_packet_filter_or_of_settings_of_ssh() -> None:
+    """In check mode they are not on the host, and the trial's first question would be an error in the place of the plan."""
+    (reload,) = load(REPOSITORY / "hardening/ssh/handlers/main.yml")
+    (load_it,) = (
+        task
+        for task in load(REPOSITORY / "hardening/firewall/tasks/main.yml")
+        if task.get("ansible.builtin.include_tasks") == "load.yml"
+    )
+    assert "not ansible_check_mode" in reload["when"]
+    assert "not ansible_check_mode" in load_it["when"]
+
+
 def test_the_integrity_check_settles_after_every_handler() -> None:
     """What a handler changes after it would be an alarm, if the run were killed between the two."""
     stages = load(REPOSITORY / "site.yml")

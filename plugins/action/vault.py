@@ -8,7 +8,8 @@
 | step      | runs                          | does                                                                              |
 |-----------|-------------------------------|-----------------------------------------------------------------------------------|
 | package   | on the host                   | installs the package openbao where the host's image did not bring it              |
-| server    | on a vault host               | makes its keys, has the root sign its certificate, starts it (`restart`: again)   |
+| server    | on a vault host               | makes its keys, has the root sign its certificate, starts it (`restart`: again, |
+|           |                       | unless it began after its settings were written)                                  |
 | configure | on the controller, once       | initialises the vault, brings mounts, authorities, policies and roles up to date  |
 | wrap      | on the controller, once       | a bootstrap for each of `hosts`: wrapped, for one use, within ten minutes         |
 | enrol     | on the host                   | hands over the `bootstrap` (standard input); the host makes its key and enrols;   |
@@ -126,7 +127,8 @@ class ActionModule(ActionBase):
             if not check:
                 signed = self._root.sign_server(found["request"].encode(), **wanted, days=LIFE)
                 self._on_host("/usr/local/sbin/jinku-vault certificate", signed.decode())
-        again = bool(self._task.args.get("restart", False))
+        # A restart closes a vault that its operators have opened, so files that a run before shipped are no reason for one.
+        again = bool(self._task.args.get("restart", False)) and (bool(check) or found["outdated"])
         if found["unit"] != "active" or again:
             changes.append("openbao.service started")
             if not check:

@@ -12,10 +12,11 @@ EDITED = {
     "postgres": "/etc/sysctl.d/90-jinku.conf",
     "edge": "/etc/apache2/jinku/waf.conf",
     "crm": "/etc/jinku/crm/trytond.conf",
+    "bastion": "/etc/ssh/sshd_config.d/10-jinku.conf",
 }
 
 
-def test_three_files_edited_by_hand_are_named_and_mended_and_nothing_else_is_touched() -> None:
+def test_files_edited_by_hand_are_named_and_mended_and_nothing_else_is_touched() -> None:
     wrong = {TOPOLOGY.nodes_of(tier)[0].name: path for tier, path in EDITED.items()}  # type: ignore[arg-type]
     nodes = [node.name for node in TOPOLOGY.nodes]
     before = {node: files(node) for node in nodes}
