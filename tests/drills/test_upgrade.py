@@ -23,7 +23,7 @@ pytestmark = [
 ]
 NAME = "upgrade"
 #: The version before: the newest commit that was landed before this one's work began.
-EARLIER = os.environ.get("JINKU_UPGRADE_FROM", "409f7f6")
+EARLIER = os.environ.get("JINKU_UPGRADE_FROM", "1742afd")
 SITES = {"a": {"title": "only site", "network": "10.195.0.0/24", "network6": "fd95:a::/56"}}
 CUSTOMER = "示例客户 before the upgrade"
 LAB = {"wan": "172.29.195.0/24", "wan6": "fd95:ff::/64", "link": "172.30.195.0/29", "link6": "fd95:fe::/64"}
