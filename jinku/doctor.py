@@ -22,7 +22,7 @@ NEEDED_GIB = 12
 NEEDED_STATE_GIB = 4
 """Free space for what the hosts write in their first days, GiB; volumes take space only as they are filled."""
 NEEDED_MEMORY_GIB = 4
-INOTIFY_A_HOST = 6
+INOTIFY_A_HOST = 9
 """inotify instances of root that a host takes; without them its systemd ends at once with "Too many open files"."""
 
 
