@@ -2,6 +2,7 @@
 """Questions to the monitor's programs, asked on its host with its own certificate."""
 
 import json
+import time
 from urllib.parse import quote
 
 from asking import ask
@@ -35,9 +36,20 @@ class Monitor:
         return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
 
     def rules(self):
-        """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels."""
-        groups = self.get("prometheus", "/api/v1/rules?type=alert")["data"]["groups"]
-        return {rule["name"]: rule for group in groups for rule in group["rules"]}
+        """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels.
+
+        Just after its start it has evaluated none yet, and calls their health unknown; that is waited for, 90 s at most.
+        """
+        found = {}
+        for trial in range(10):
+            # Each trial words it otherwise: the same question is asked once a session.
+            path = "/api/v1/rules?type=alert" + (f"&trial={trial}" if trial else "")
+            groups = self.get("prometheus", path)["data"]["groups"]
+            found = {rule["name"]: rule for group in groups for rule in group["rules"]}
+            if all(rule["health"] != "unknown" for rule in found.values()):
+                break
+            time.sleep(10)
+        return found
 
     def delivered(self):
         """Most notifications that a receiver took between two starts of Alertmanager in the last hour, by way (email, webhook).

@@ -84,6 +84,15 @@ def run(folder, tests=TESTS, *options):
     return done, document
 
 
+def declare(text, folder, monkeypatch):
+    """Have the next run be about the lab with this controls.yaml, signed today."""
+    place = folder / "lab"
+    place.mkdir()
+    shutil.copy(CHECKOUT / "inventories/lab/environment.yaml", place)
+    (place / "controls.yaml").write_text(text.format(today=f"{datetime.now(UTC):%Y-%m-%d}"))
+    monkeypatch.setenv("JINKU_ENV", str(place))
+
+
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory):
     done, document = run(tmp_path_factory.mktemp("check"))
@@ -237,17 +246,12 @@ def test_a_check_of_settings_does_no_deed_whose_trace_another_test_would_look_fo
     assert (tmp_path / "deeds").exists()
 
 
-SAID = "items:\n  {item}: {{status: manual, verdict: conform, owner: Li, reason: looked at it, date: {today}}}\n"
+SAID = "items:\n  dengbao:8.1.4.1.d: {{status: manual, verdict: conform, owner: Li, reason: looked at it, date: {today}}}\n"
 
 
 @pytest.mark.parametrize("options", [("--node", "sec1"), ("--read-only",), ("--read-only", "--node", "sec1")])
 def test_an_owners_word_waits_for_the_tests_that_were_left_out(options, tmp_path, monkeypatch):
-    declaring = tmp_path / "lab"
-    declaring.mkdir()
-    shutil.copy(CHECKOUT / "inventories/lab/environment.yaml", declaring)
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
-    (declaring / "controls.yaml").write_text(SAID.format(item="dengbao:8.1.4.1.d", today=today))
-    monkeypatch.setenv("JINKU_ENV", str(declaring))
+    declare(SAID, tmp_path, monkeypatch)
     _, document = run(tmp_path, (WAIVED % True).replace("assert False,", "assert True,"), *options)
     (item,) = (one for one in read_result(document).items if one.item == "dengbao:8.1.4.1.d")
     stands = options == ("--read-only",)  # its tests are of settings: all of them ran
@@ -436,11 +440,7 @@ waivers:
 
 @pytest.mark.parametrize(("sound", "code"), [(True, 0), (False, 1)])
 def test_a_waived_finding_is_expected_and_stays_a_finding_and_another_fails_the_run(sound, code, tmp_path, monkeypatch):
-    waiving = tmp_path / "lab"
-    waiving.mkdir()
-    shutil.copy(CHECKOUT / "inventories/lab/environment.yaml", waiving)
-    (waiving / "controls.yaml").write_text(WAIVER.format(today=f"{datetime.now(UTC):%Y-%m-%d}"))
-    monkeypatch.setenv("JINKU_ENV", str(waiving))
+    declare(WAIVER, tmp_path, monkeypatch)
     done, document = run(tmp_path, WAIVED % sound, "--node", "crm1")
     assert done.returncode == code, done.stdout + done.stderr
     assert "1 xfailed" in done.stdout

@@ -7,6 +7,7 @@ then find the answers in their channels. What is no longer asked is forgotten; w
 
 from collections import defaultdict
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -30,6 +31,13 @@ class _File(BaseModel):
 
     digest: str = ""
     asked: dict[str, _Asked] = {}
+
+
+def digest_of(arguments: Iterable[str]) -> str:
+    """SHA-256 over the tests' texts: whether they are those of last time. ``arguments``: pytest's files and folders."""
+    places = [Path(argument.partition("::")[0]) for argument in arguments]
+    files = [file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
+    return sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
 class Ahead:

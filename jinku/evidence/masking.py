@@ -34,14 +34,13 @@ def _bank_card(match: re.Match[str]) -> str:
     return MASK if sum(doubled) % 10 == 0 else match.group(0)
 
 
+#: Ends of the names of values that are secret, case folded.
+_NAMES = ("password", "passwd", "secret_id", "secret", "token", "api_key", "private_key", "unseal_key")
 #: What begins before a cut and does not end there is a secret up to the cut.
 _BEGUN = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*\Z", re.DOTALL), MASK),
     (
-        re.compile(
-            r"""(?ix)((?:password|passwd|secret_id|secret|token|api_key|private_key|unseal_key)["']?\s*[=:]\s*)
-            (?:"[^"]*|'[^']*)\Z"""
-        ),
+        re.compile(rf"""(?i)((?:{"|".join(_NAMES)})["']?\s*[=:]\s*)(?:"[^"]*|'[^']*)\Z"""),
         rf"\1{MASK}",
     ),
     (re.compile(r"\beyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){0,2}\Z"), MASK),
@@ -81,10 +80,10 @@ _RULES = (
     ),
     # name=value and "name": "value" where the name says that the value is secret.
     _Rule(
-        ("password", "passwd", "secret", "token", "api_key", "private_key", "unseal_key"),
+        _NAMES,
         re.compile(
-            r"""(?ix)((?:"|')?\b[\w.-]*(?:password|passwd|secret_id|secret|token|api_key|private_key|unseal_key)["']?
-            \s*[=:]\s*)("(?:[^"\\]|\\.)+"|'[^']+'|[^\s"',;}\]]{4,})"""
+            rf"""(?ix)((?:"|')?\b[\w.-]*(?:{"|".join(_NAMES)})["']?
+            \s*[=:]\s*)("(?:[^"\\]|\\.)+"|'[^']+'|[^\s"',;}}\]]{{4,}})"""
         ),
         rf"\1{MASK}",
     ),

@@ -19,7 +19,6 @@ Tests marked sabotage, browser or fault change something and run only when ``-m`
 import os
 from collections.abc import Generator
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +27,7 @@ import pytest
 import jinku
 from jinku.evidence import fixtures
 from jinku.evidence.again import Again
-from jinku.evidence.ahead import Ahead
+from jinku.evidence.ahead import Ahead, digest_of
 from jinku.evidence.catalogue import Catalogue, CatalogueError, load_catalogue
 from jinku.evidence.channel import over_ssh
 from jinku.evidence.declared import DeclaredError, load_declared
@@ -109,7 +108,7 @@ class Check:
         self.records: list[Record] = []
         self.labels: dict[str, Label] = {}
         self.left_out: set[tuple[str, str]] = set()
-        self.ahead = Ahead(self.places.state / "asked-before.json", _digest(config.args))
+        self.ahead = Ahead(self.places.state / "asked-before.json", digest_of(config.args))
         self.started = datetime.now(UTC)
 
     @pytest.hookimpl(trylast=True)
@@ -188,23 +187,21 @@ class Check:
         nodes = {node.name for node in self.topology.nodes}
         needed = [thing.node for item in session.items if (thing := subject_of(item)) and thing.node in nodes]
         self.fleet.open(dict.fromkeys(needed))
-        asked = set()
-        for item in session.items:
-            thing, ahead = subject_of(item), getattr(getattr(item, "module", None), "prefetch", None)
-            # What a module asks ahead may be a deed whose trace is looked for later.
-            if (
-                thing
-                and ahead
-                and not self.config.getoption("read_only")
-                and thing.node in nodes
-                and (ahead, thing.id) not in asked
-            ):
-                asked.add((ahead, thing.id))
-                self.fleet.channel(thing.node).prefetch([(command, None) for command in ahead(thing, self.topology)])
+        if not self.config.getoption("read_only"):  # it may be a deed, whose trace is looked for later
+            self._ask_for_modules(session.items, nodes)
         asking = [item.nodeid for item in session.items if asks_only(item)]
         if self._whole() and not (self.config.getoption("--node") or self.config.getoption("read_only")):
             self.ahead.forget_all_but(asking)
         self.ahead.start(self.fleet, asking, {*nodes, CONTROLLER})
+
+    def _ask_for_modules(self, items: list[pytest.Item], nodes: set[str]) -> None:
+        """Ask what ``prefetch`` of the tests' modules names for each object on one of ``nodes``, once."""
+        asked = set()
+        for item in items:
+            thing, ahead = subject_of(item), getattr(getattr(item, "module", None), "prefetch", None)
+            if thing and ahead and thing.node in nodes and (ahead, thing.id) not in asked:
+                asked.add((ahead, thing.id))
+                self.fleet.channel(thing.node).prefetch([(command, None) for command in ahead(thing, self.topology)])
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -320,13 +317,6 @@ class Check:
             verdicts=pairs,
             items=items,
         )
-
-
-def _digest(arguments: list[str]) -> str:
-    """SHA-256 over the tests' texts: whether they are those of last time. ``arguments``: pytest's files and folders."""
-    places = [Path(argument.partition("::")[0]) for argument in arguments]
-    files = [file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
-    return sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
 def subject_of(item: pytest.Item) -> Object | None:

@@ -88,7 +88,9 @@ def judge(
     ``class:*`` says so. ``today`` decides which waivers are in force. ``left_out``: (item, object) of each test that
     exists and was kept out of this run; such an item is not proven by what is left.
     """
-    untried = {item for item, _ in left_out}
+    untried: dict[str, set[str]] = defaultdict(set)
+    for item, thing in left_out:
+        untried[item].add(thing)
     by_item: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         by_item[record.item][record.object].append(record)
@@ -108,7 +110,7 @@ def judge(
             )
             if statement.said is Verdict.NOT_APPLICABLE or not found:
                 continue
-        mine = _pairs_of(control, objects, found, declared, today, {to for item, to in left_out if item == control.id})
+        mine = _pairs_of(control, objects, found, declared, today, untried[control.id])
         pairs += mine
         if statement is None:
             items.append(_item_of(control, mine, declared, today))

@@ -80,10 +80,9 @@ def _asking(settings: Settings) -> Iterator[str]:
     """The role whose tokens come with any policy: for use from nowhere, never root's, for no longer than was asked for."""
     path = "auth/token/roles/expect"
     found = settings.read(path) or {}
-    wanted = {**ASKING, "token_period": 0, "period": 0}
-    for key, value in wanted.items():
-        # A period has two names, and neither need be told.
-        if plain(found.get(key, 0 if "period" in key else None)) != plain(value):
+    # A period has two names, and the one that is not set need not be told.
+    for key, value in {**ASKING, "token_period": 0, "period": 0}.items():
+        if plain(found.get(key, 0)) != plain(value):
             yield f"{path}: {key} is {found.get(key)}; {value}"
 
 

@@ -8,8 +8,8 @@
 | step      | runs                          | does                                                                              |
 |-----------|-------------------------------|-----------------------------------------------------------------------------------|
 | package   | on the host                   | installs the package openbao where the host's image did not bring it              |
-| server    | on a vault host               | makes its keys, has the root sign its certificate, starts it (`restart`: again, |
-|           |                       | unless it began after its settings were written)                                  |
+| server    | on a vault host               | makes its keys, has the root sign its certificate, starts it (`restart`: again,   |
+|           |                               | unless it began after its settings were written)                                  |
 | configure | on the controller, once       | initialises the vault, brings mounts, authorities, policies and roles up to date  |
 | wrap      | on the controller, once       | a bootstrap for each of `hosts`: wrapped, for one use, within ten minutes         |
 | enrol     | on the host                   | hands over the `bootstrap` (standard input); the host makes its key and enrols;   |
