@@ -13,8 +13,14 @@ from jinku.model.topology import LOOPBACK
 OWN = ("/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key")
 
 
+#: How often rules that are not evaluated yet are asked about.
+TRIALS = 10
+
+
 class Monitor:
     """Prometheus and Alertmanager of an environment. ``node``: the host that they run on."""
+
+    trial = 0
 
     def __init__(self, fleet, topology, subject):
         """Take the one on the assessed node, or the first."""
@@ -41,14 +47,15 @@ class Monitor:
         Just after its start it has evaluated none yet, and calls their health unknown; that is waited for, 90 s at most.
         """
         found = {}
-        for trial in range(10):
+        for trial in range(Monitor.trial, TRIALS):
+            Monitor.trial = trial  # of the session: who asks next goes on from here
             # Each trial words it otherwise: the same question is asked once a session.
             path = "/api/v1/rules?type=alert" + (f"&trial={trial}" if trial else "")
             groups = self.get("prometheus", path)["data"]["groups"]
             found = {rule["name"]: rule for group in groups for rule in group["rules"]}
             if all(rule["health"] != "unknown" for rule in found.values()):
                 break
-            time.sleep(10)
+            time.sleep(10 if trial + 1 < TRIALS else 0)
         return found
 
     def delivered(self):

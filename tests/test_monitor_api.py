@@ -13,6 +13,7 @@ def test_rules_that_were_not_evaluated_yet_are_asked_about_again(monkeypatch, un
     monkeypatch.syspath_prepend(CHECKOUT / "compliance_tests")
     module = importlib.import_module("monitor_api")
     monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(module.Monitor, "trial", 0)
     paths = []
 
     def get(_, path):
@@ -24,3 +25,5 @@ def test_rules_that_were_not_evaluated_yet_are_asked_about_again(monkeypatch, un
     monkeypatch.setattr(module.Monitor, "get", lambda _, *asked: get(*asked))
     assert monitor.rules()["HostDown"]["health"] == health
     assert len(set(paths)) == len(paths) == asked, "the same question is asked once a session"
+    monitor.rules()
+    assert paths[asked:] == paths[asked - 1 : asked], "the next test goes on where this one ended"
