@@ -41,6 +41,27 @@ class Monitor:
         found = self.get("prometheus", f"/api/v1/query?query={quote(expression)}")
         return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
 
+    def looks(self, job, node):
+        """What came of each look that Prometheus takes at a node from outside: 1 or 0 by instance, None while none was taken.
+
+        Of its present targets only: for five minutes more it answers for those that it had before its settings changed.
+        A target's first look is waited for, 90 s at most.
+        """
+        active = self.get("prometheus", f"/api/v1/targets?state=active&scrapePool={job}")["data"]["activeTargets"]
+        targets = [target["labels"] for target in active if target["labels"].get("node") == node]
+        found = {}
+        for trial in range(TRIALS):
+            # Each trial words it otherwise: the same question is asked once a session.
+            told = self.query(f'probe_success{{job="{job}", node="{node}"}} < {trial + 2}')
+            found = {
+                target["instance"]: next((value for labels, value in told if target.items() <= labels.items()), None)
+                for target in targets
+            }
+            if None not in found.values():
+                break
+            time.sleep(10 if trial + 1 < TRIALS else 0)
+        return found
+
     def rules(self):
         """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels.
 

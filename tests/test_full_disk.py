@@ -12,6 +12,7 @@ import yaml
 
 from jinku import cli
 from jinku.cli.exit_codes import ExitCode
+from jinku.model import Topology, load_environment
 from jinku.places import Places, cache_root
 from stacks.provider.lab import hosts, leftovers
 
@@ -96,4 +97,5 @@ def test_up_names_a_full_disk_and_finishes_when_there_is_room(folder, state, cap
     filler.unlink()
     again = up(folder)
     assert again.returncode == 0, again.stderr[-3000:]
-    assert {host.name for host in hosts.all_of(NAME)} == {"edge1", "crm1", "db1", "sec1", "ops1", "aud1"}
+    wanted = {node.name for node in Topology.of(load_environment(folder)).nodes}
+    assert {host.name for host in hosts.all_of(NAME)} == wanted

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A check right behind an `up` that restarted the monitor waits for its first evaluation; a rule that stays unknown is told."""
+"""A check right behind an `up` that changed the monitor waits for what it does first; what stays unknown is told."""
 
 import importlib
 
@@ -7,13 +7,42 @@ import pytest
 
 from jinku.places import CHECKOUT
 
+NEW = {"job": "edge", "node": "edge1", "instance": "https://crm/", "authority": "outside"}
+OLD = NEW | {"authority": "inside"}
 
-@pytest.mark.parametrize(("unknown", "asked", "health"), [(0, 1, "ok"), (2, 3, "ok"), (99, 10, "unknown")])
-def test_rules_that_were_not_evaluated_yet_are_asked_about_again(monkeypatch, unknown, asked, health):
+
+@pytest.fixture
+def module(monkeypatch):
+    """compliance_tests/monitor_api.py, with no time between two trials."""
     monkeypatch.syspath_prepend(CHECKOUT / "compliance_tests")
     module = importlib.import_module("monitor_api")
     monkeypatch.setattr(module.time, "sleep", lambda _: None)
     monkeypatch.setattr(module.Monitor, "trial", 0)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ([[(OLD, 1.0)], [(OLD, 1.0), (NEW, 1.0)]], {"https://crm/": 1.0}),
+        ([[(OLD, 1.0), (NEW, 0.0)]], {"https://crm/": 0.0}),
+        ([[(OLD, 1.0)]] * 10, {"https://crm/": None}),
+    ],
+)
+def test_a_target_that_the_monitor_had_before_its_settings_changed_says_nothing_for_the_present_one(
+    module, monkeypatch, told, found
+):
+    monitor = object.__new__(module.Monitor)
+    answers = iter(told)
+    monkeypatch.setattr(module.Monitor, "query", lambda *_: next(answers))
+    targets = {"data": {"activeTargets": [{"labels": NEW}, {"labels": NEW | {"node": "edge2"}}]}}
+    monkeypatch.setattr(module.Monitor, "get", lambda *_: targets)
+    assert monitor.looks("edge", "edge1") == found
+    assert next(answers, None) is None, "it ends once every target has an answer"
+
+
+@pytest.mark.parametrize(("unknown", "asked", "health"), [(0, 1, "ok"), (2, 3, "ok"), (99, 10, "unknown")])
+def test_rules_that_were_not_evaluated_yet_are_asked_about_again(module, monkeypatch, unknown, asked, health):
     paths = []
 
     def get(_, path):
