@@ -2,25 +2,20 @@
 """Questions to the monitor's programs, asked on its host with its own certificate."""
 
 import json
-import time
 from urllib.parse import quote
 
-from asking import ask
+from asking import ask, trials
 
 from jinku.model.profiles import ALIASES
 from jinku.model.topology import LOOPBACK
 
 OWN = ("/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key")
-
-
-#: How often rules that are not evaluated yet are asked about.
-TRIALS = 10
+#: What a check right behind an `up` that changed the monitor waits for, as :func:`asking.trials` knows it.
+FIRST_LOOKS = "the first looks and evaluations of the monitor"
 
 
 class Monitor:
     """Prometheus and Alertmanager of an environment. ``node``: the host that they run on."""
-
-    trial = 0
 
     def __init__(self, fleet, topology, subject):
         """Take the one on the assessed node, or the first."""
@@ -50,8 +45,7 @@ class Monitor:
         active = self.get("prometheus", f"/api/v1/targets?state=active&scrapePool={job}")["data"]["activeTargets"]
         targets = [target["labels"] for target in active if target["labels"].get("node") == node]
         found = {}
-        for trial in range(TRIALS):
-            # Each trial words it otherwise: the same question is asked once a session.
+        for trial in trials(FIRST_LOOKS):
             told = self.query(f'probe_success{{job="{job}", node="{node}"}} < {trial + 2}')
             found = {
                 target["instance"]: next((value for labels, value in told if target.items() <= labels.items()), None)
@@ -59,7 +53,6 @@ class Monitor:
             }
             if None not in found.values():
                 break
-            time.sleep(10 if trial + 1 < TRIALS else 0)
         return found
 
     def rules(self):
@@ -68,15 +61,12 @@ class Monitor:
         Just after its start it has evaluated none yet, and calls their health unknown; that is waited for, 90 s at most.
         """
         found = {}
-        for trial in range(Monitor.trial, TRIALS):
-            Monitor.trial = trial  # of the session: who asks next goes on from here
-            # Each trial words it otherwise: the same question is asked once a session.
+        for trial in trials(FIRST_LOOKS):
             path = "/api/v1/rules?type=alert" + (f"&trial={trial}" if trial else "")
             groups = self.get("prometheus", path)["data"]["groups"]
             found = {rule["name"]: rule for group in groups for rule in group["rules"]}
             if all(rule["health"] != "unknown" for rule in found.values()):
                 break
-            time.sleep(10 if trial + 1 < TRIALS else 0)
         return found
 
     def delivered(self):

@@ -3,17 +3,16 @@
 
 import json
 import secrets
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from asking import listeners, primary_database
+from backups import PROGRAM, listed
 
 from jinku.evidence.sabotage import Sabotage
 
 CANARY = "jinku-canary-" + secrets.token_hex(12)
 VOLUME = "/var/lib/jinku-backup"
-PROGRAM = "/usr/local/sbin/jinku-backup"
 REPOSITORY = f"{VOLUME}/repository"
 PGBACKREST = (
     "runuser -u jinku-backup -- pgbackrest --config=/etc/jinku/backup/pgbackrest.conf"
@@ -23,21 +22,6 @@ PGBACKREST = (
 COMPRESSED = "28 b5 2f fd"
 #: A database beyond this is not restored by the way of a check, in bytes.
 LARGE = 2 << 30
-
-
-def listed(host, seconds=90):
-    """What can be restored, asked of pgBackRest and restic; waits while the very first copies are being made."""
-    deadline = time.monotonic() + seconds
-    while True:
-        again = "" if time.monotonic() > deadline - seconds else f" ; : {int(time.monotonic())}"
-        under_way = host.check_output(
-            f"systemctl list-units --plain --no-legend --state=activating 'jinku-backup@*'{again}"
-        )
-        found = json.loads(host.check_output(f"{PROGRAM} list{again}"))
-        whole = all(found[kind] for kind in ("database", "attachments", "vault"))
-        if whole or not under_way.strip() or time.monotonic() > deadline:
-            return found
-        time.sleep(3)
 
 
 def age(text):

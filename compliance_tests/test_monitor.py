@@ -2,11 +2,10 @@
 """Central monitoring: every host is asked, tells nobody else, and whatever is wrong with it is an alarm that somebody gets."""
 
 import re
-import time
 
 import pytest
-from asking import ask
-from monitor_api import OWN, Monitor
+from asking import ask, trials
+from monitor_api import FIRST_LOOKS, OWN, Monitor
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.alarms import alerts_of
@@ -47,11 +46,9 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
     assert targets[0][1] == 1, f"{subject.node} does not answer the monitor"
     age = monitor.query(f'time() - timestamp(up{{job="node", node="{subject.node}"}})')
     assert age[0][1] < FRESH_S, f"the last look is {age} s old"
-    # Just after `up` its first look may be to come. Each trial words it otherwise: the same question is asked once a session.
-    for trial in range(10):
+    for trial in trials(FIRST_LOOKS):
         if monitor.query(f'probe_ssl_earliest_cert_expiry{{job="certificate", node="{subject.node}"}} > {trial}'):
             break
-        time.sleep(9)
     else:
         raise AssertionError("nobody looks at its certificate")
     tiers = topology.node(subject.node).tiers

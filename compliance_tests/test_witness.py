@@ -2,10 +2,10 @@
 """The witness of the logs: what proves that they were not shortened or rewritten lies on another host, at another site."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
+from asking import trials
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -35,13 +35,12 @@ def test_seals_of_the_logs_are_kept_at_another_site(witness, topology, subject):
     """
     judged = witness.run(f"jinku-witness check {KEPT} {SILENT_SECONDS}")
     assert judged.rc == 0, judged.stderr.strip()
-    # Just after `up` the newest host's first line waits for the next seal. Each trial words it otherwise: the same question is asked once a session.
-    for trial in range(10):
+    # The newest host's first line waits for the next seal.
+    for trial in trials(f"a seal of every host of {subject.node}"):
         sealed = json.loads(witness.check_output(f": {trial}; jinku-witness sealed {KEPT} {subject.node}"))
         missing = {node.name for node in topology.nodes} - {path.partition("/")[0] for path in sealed}
         if not missing:
             break
-        time.sleep(9)
     assert not missing, f"hosts without a seal: {sorted(missing)}"
     assert set(witness.check_output(f"findmnt -n -o TARGET --target {KEPT}").split()) == {KEPT}, "not on a volume"
     writable = witness.check_output(f"find {KEPT} -xdev -not -user root -print -o -perm /022 -print")

@@ -2,6 +2,7 @@
 """A check right behind an `up` that changed the monitor waits for what it does first; what stays unknown is told."""
 
 import importlib
+from collections import Counter
 
 import pytest
 
@@ -16,8 +17,9 @@ def module(monkeypatch):
     """compliance_tests/monitor_api.py, with no time between two trials."""
     monkeypatch.syspath_prepend(CHECKOUT / "compliance_tests")
     module = importlib.import_module("monitor_api")
-    monkeypatch.setattr(module.time, "sleep", lambda _: None)
-    monkeypatch.setattr(module.Monitor, "trial", 0)
+    asking = importlib.import_module("asking")
+    monkeypatch.setattr(asking.time, "sleep", lambda _: None)
+    monkeypatch.setattr(asking, "_TRIAL", Counter())
     return module
 
 
