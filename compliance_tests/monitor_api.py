@@ -6,16 +6,18 @@ from urllib.parse import quote
 
 from asking import ask, trials
 
+from jinku.model.alarms import alerts_of
 from jinku.model.profiles import ALIASES
 from jinku.model.topology import LOOPBACK
 
 OWN = ("/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key")
-#: What a check right behind an `up` that changed the monitor waits for, as :func:`asking.trials` knows it.
-FIRST_LOOKS = "the first looks and evaluations of the monitor"
 
 
 class Monitor:
-    """Prometheus and Alertmanager of an environment. ``node``: the host that they run on."""
+    """Prometheus and Alertmanager of an environment. ``node``: the host that they run on.
+
+    Just after an `up` that changed them they have looked at nothing yet; that is waited for, once a session, 90 s at most.
+    """
 
     def __init__(self, fleet, topology, subject):
         """Take the one on the assessed node, or the first."""
@@ -23,9 +25,26 @@ class Monitor:
         self.node = next((node for node in nodes if node.name == subject.node), nodes[0])
         self.host = fleet.host(self.node.name)
         self.name = f"{ALIASES['monitor']}.{topology.env.domain}"
+        alerts = alerts_of(topology.env)
+        self.ways = {way for way, named in (("email", alerts.mail), ("webhook", alerts.webhook)) if named}
+        self._again = ""
+        for trial in trials("the monitor's first looks"):
+            self._again = f"trial={trial}" if trial else ""
+            if self._has_begun():
+                break
+
+    def _has_begun(self):
+        """Whether every target was looked at, every rule evaluated, and the heartbeat went out by each way."""
+        return (
+            all(target["health"] != "unknown" for target in self._targets())
+            and all(rule["health"] != "unknown" for rule in self.rules().values())
+            and all(self.delivered().get(way) for way in self.ways)
+        )
 
     def get(self, program, path):
         """The JSON at a path of a program. :raises AssertionError: it does not answer."""
+        # What was asked before the programs had begun is asked anew: the same question is asked once a session.
+        path += ("&" if "?" in path else "?") + self._again if self._again else ""
         said = ask(self.host, "mtls_get.py", "127.0.0.1", str(LOOPBACK[program]), self.name, path, *OWN)
         status, _, body = said.partition("\n")
         assert status == "status 200", f"{program}: {path}: {said[:300]}"
@@ -36,38 +55,26 @@ class Monitor:
         found = self.get("prometheus", f"/api/v1/query?query={quote(expression)}")
         return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
 
-    def looks(self, job, node):
-        """What came of each look that Prometheus takes at a node from outside: 1 or 0 by instance, None while none was taken.
+    def _targets(self):
+        return self.get("prometheus", "/api/v1/targets?state=active")["data"]["activeTargets"]
+
+    def looks(self, job, node, expression):
+        """What an expression tells of a job's targets at a node, by instance; None of one that it does not know.
 
         Of its present targets only: for five minutes more it answers for those that it had before its settings changed.
-        A target's first look is waited for, 90 s at most.
         """
-        active = self.get("prometheus", f"/api/v1/targets?state=active&scrapePool={job}")["data"]["activeTargets"]
-        targets = [target["labels"] for target in active if target["labels"].get("node") == node]
-        found = {}
-        for trial in trials(FIRST_LOOKS):
-            told = self.query(f'probe_success{{job="{job}", node="{node}"}} < {trial + 2}')
-            found = {
-                target["instance"]: next((value for labels, value in told if target.items() <= labels.items()), None)
-                for target in targets
-            }
-            if None not in found.values():
-                break
-        return found
+        present = [target["labels"] for target in self._targets()]
+        told = self.query(expression)
+        return {
+            labels["instance"]: next((value for of, value in told if labels.items() <= of.items()), None)
+            for labels in present
+            if (labels["job"], labels.get("node")) == (job, node)
+        }
 
     def rules(self):
-        """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels.
-
-        Just after its start it has evaluated none yet, and calls their health unknown; that is waited for, 90 s at most.
-        """
-        found = {}
-        for trial in trials(FIRST_LOOKS):
-            path = "/api/v1/rules?type=alert" + (f"&trial={trial}" if trial else "")
-            groups = self.get("prometheus", path)["data"]["groups"]
-            found = {rule["name"]: rule for group in groups for rule in group["rules"]}
-            if all(rule["health"] != "unknown" for rule in found.values()):
-                break
-        return found
+        """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels."""
+        groups = self.get("prometheus", "/api/v1/rules?type=alert")["data"]["groups"]
+        return {rule["name"]: rule for group in groups for rule in group["rules"]}
 
     def delivered(self):
         """Most notifications that a receiver took between two starts of Alertmanager in the last hour, by way (email, webhook).

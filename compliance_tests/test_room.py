@@ -5,7 +5,6 @@ import pytest
 from monitor_api import Monitor
 
 from jinku.evidence.sabotage import Sabotage
-from jinku.model.alarms import alerts_of
 
 FRESH_S = 300  # GB/T 28448 L3-PES1-14: younger than five minutes
 # GB 50174-2017, cold aisle; an item's quantities with the alarm that each must have
@@ -45,18 +44,13 @@ def judged(monitor, topology, alarms):
             )
 
 
-def fires(monitor, topology, alarms):
+def fires(monitor, alarms):
     """The installed rules, fed with the faults of these quantities, fire; and alarms do go out."""
     said = monitor.rule_tests("room")
     assert not said, said
     sent = monitor.delivered()
-    ways = [
-        name
-        for name, way in (("email", alerts_of(topology.env).mail), ("webhook", alerts_of(topology.env).webhook))
-        if way
-    ]
-    assert ways, "environment.yaml names no way for alarms"
-    assert all(sent.get(way, 0) > 0 for way in ways), f"went out: {sent}"
+    assert monitor.ways, "environment.yaml names no way for alarms"
+    assert all(sent.get(way, 0) > 0 for way in monitor.ways), f"went out: {sent}"
     for alarm in alarms.values():
         assert 'quantity="' in monitor.rules()[alarm]["query"], f"{alarm} looks at no sensor"
 
@@ -75,12 +69,12 @@ def test_water_is_looked_for(monitor, topology):
 @pytest.mark.control("dengbao:8.1.1.6.c", "iso27001:A.7.5")
 @pytest.mark.objects("environment")
 @pytest.mark.behaviour
-def test_a_wet_detector_is_an_alarm(monitor, topology):
+def test_a_wet_detector_is_an_alarm(monitor):
     """Fed with "wet", a detector that is silent, and one that says nonsense, the installed rules fire, and alarms go out.
 
     zh: 输入“有水”、探测器失联及读数异常时，已安装规则均触发，告警通道可送达。
     """
-    fires(monitor, topology, WATER)
+    fires(monitor, WATER)
 
 
 @pytest.mark.control("dengbao:8.1.1.6.b", "iso27001:A.7.5")
@@ -97,12 +91,12 @@ def test_the_air_is_dry(monitor, topology):
 @pytest.mark.control("dengbao:8.1.1.6.b", "iso27001:A.7.5")
 @pytest.mark.objects("environment")
 @pytest.mark.behaviour
-def test_damp_air_is_an_alarm(monitor, topology):
+def test_damp_air_is_an_alarm(monitor):
     """Fed with 70 percent the installed rules fire, and alarms go out.
 
     zh: 输入 70% 湿度时已安装规则触发，告警通道可送达。
     """
-    fires(monitor, topology, DAMP)
+    fires(monitor, DAMP)
 
 
 @pytest.mark.control("dengbao:8.1.1.8", "iso27001:A.7.11")
@@ -119,12 +113,12 @@ def test_temperature_and_humidity_are_in_their_bounds(monitor, topology):
 @pytest.mark.control("dengbao:8.1.1.8", "iso27001:A.7.11")
 @pytest.mark.objects("environment")
 @pytest.mark.behaviour
-def test_heat_is_an_alarm(monitor, topology):
+def test_heat_is_an_alarm(monitor):
     """Fed with 35 degrees, silence and nonsense, the installed rules fire, and alarms go out.
 
     zh: 输入 35 摄氏度、失联与异常读数时已安装规则均触发，告警通道可送达。
     """
-    fires(monitor, topology, AIR)
+    fires(monitor, AIR)
 
 
 @pytest.mark.control("dengbao:8.1.1.9.b", "iso27001:A.7.11")
@@ -141,12 +135,12 @@ def test_mains_and_battery_are_watched(monitor, topology):
 @pytest.mark.control("dengbao:8.1.1.9.b", "iso27001:A.7.11")
 @pytest.mark.objects("environment")
 @pytest.mark.behaviour
-def test_a_power_failure_is_an_alarm(monitor, topology):
+def test_a_power_failure_is_an_alarm(monitor):
     """Fed with a UPS that runs on battery and a battery at 20 percent, the installed rules fire, and alarms go out.
 
     zh: 输入“电池供电”与电量 20% 时已安装规则触发，告警通道可送达。
     """
-    fires(monitor, topology, POWER)
+    fires(monitor, POWER)
 
 
 @pytest.mark.control("iso27001:A.8.24")
