@@ -72,6 +72,18 @@ def find() -> Path | None:
     return cached if os.access(cached, os.X_OK) else None
 
 
+def runs_programs() -> bool:
+    """Whether `pulumi preview` and `pulumi up` by hand find the host of Python programs, which an official installation brings.
+
+    `jinku` itself needs none: the Automation API plays its part.
+    """
+    found = find()
+    folders = [str(found.parent)] if found else []
+    return (
+        shutil.which("pulumi-language-python", path=os.pathsep.join([*folders, os.environ.get("PATH", "")])) is not None
+    )
+
+
 def ensure(say: Callable[[str], None]) -> Path:
     """Return a usable engine, building it when there is none (about 6 minutes on 2 cores, once).
 

@@ -95,3 +95,17 @@ def test_doctor_prints_a_document_and_ends_with_what_it_found(lab, monkeypatch, 
     assert document["schema"] == "jinku/doctor/1"
     root = next(found for found in document["findings"] if found["what"] == "root")
     assert (root["level"], root["remedy"]) == ("missing", "run as root, or with sudo")
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_what_pulumi_by_hand_lacks_is_said(lab, monkeypatch, tmp_path, capsys, official):
+    """An official installation has a host for Python programs beside its engine; one that Jinku built has none."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("pulumi", *(["pulumi-language-python"] if official else [])):
+        (folder / name).write_text("#!/bin/sh\necho v3.259.0\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    with pytest.raises(SystemExit):
+        cli.main(["doctor", "--env", str(lab)])
+    assert ("also need `pulumi-language-python`" in capsys.readouterr().out) is not official

@@ -5,7 +5,7 @@ import json
 
 import click
 
-from jinku import doctor, provision
+from jinku import doctor, engine, provision
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
@@ -37,6 +37,11 @@ def command(env: Selection, as_json: bool) -> None:
         click.echo("\nFor `pulumi` and `ansible-playbook` themselves in the checkout, in a shell:")
         for name, value in variables.items():
             click.echo(f"export {name}='{value}'")
+        if not engine.runs_programs():
+            click.echo(
+                "`pulumi preview` and `pulumi up` also need `pulumi-language-python`, which an official Pulumi installation"
+                " has; the engine that Jinku built does without, and runs `pulumi refresh` and `pulumi destroy`."
+            )
     if any(finding.level is doctor.Level.MISSING for finding in findings):
         where = sorted(
             {finding.host or "this machine" for finding in findings if finding.level is doctor.Level.MISSING}
