@@ -50,9 +50,10 @@ class Monitor:
         assert status == "status 200", f"{program}: {path}: {said[:300]}"
         return json.loads(body)
 
-    def query(self, expression):
-        """Samples of an expression: (labels, value)."""
-        found = self.get("prometheus", f"/api/v1/query?query={quote(expression)}")
+    def query(self, expression, anew=0):
+        """Samples of an expression: (labels, value). ``anew``: the number of the time that it is asked."""
+        again = f"&anew={anew}" if anew else ""
+        found = self.get("prometheus", f"/api/v1/query?query={quote(expression)}{again}")
         return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
 
     def _targets(self):
@@ -70,6 +71,15 @@ class Monitor:
             for labels in present
             if (labels["job"], labels.get("node")) == (job, node)
         }
+
+    def appeared(self, expression, enough=bool):
+        """Samples of what a host's own programs tell each minute; until they are ``enough`` they are waited for, 60 s at most."""
+        samples = []
+        for trial in trials(expression, times=7):
+            samples = self.query(expression, anew=trial)
+            if enough(samples):
+                break
+        return samples
 
     def rules(self):
         """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels."""

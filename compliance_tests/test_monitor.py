@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from asking import ask, trials
+from asking import ask
 from monitor_api import OWN, Monitor
 
 from jinku.evidence.sabotage import Sabotage
@@ -23,6 +23,10 @@ OF_TIERS = {
 #: What the monitor asks of a tier from outside, as its users do: the job of Prometheus.
 PROBES = {"edge": "edge", "vault": "vault"}
 KINDS = {"full", "incremental", "wal", "attachments", "vault"}
+
+
+def _kinds(samples):
+    return {labels["kind"] for labels, _ in samples}
 
 
 @pytest.fixture
@@ -52,18 +56,14 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
     tiers = topology.node(subject.node).tiers
     if "postgres" in tiers:
         look = f'jinku_replication_standby{{node="{subject.node}"}} == 0 or jinku_replication_lag_seconds{{node="{subject.node}"}}'
-        assert monitor.query(look), f"{subject.node} does not say how far its database is behind"
+        assert monitor.appeared(look), f"{subject.node} does not say how far its database is behind"
     # A probe that cannot work (no right to its CA's file, say) is itself a constant alarm, which hides the real one.
     for job in (job for tier, job in PROBES.items() if tier in tiers):
         reached = monitor.looks(job, subject.node, f'probe_success{{job="{job}"}}')
         assert list(reached.values()) == [1], f"the monitor's look from outside ({job}) fails: {reached}"
     if "backup" in tiers:
         look = f'jinku_backup_last_success_timestamp_seconds{{node="{subject.node}"}}'
-        kinds = set()
-        for trial in trials("what the backup host tells of its first copies", times=16):
-            kinds = {labels["kind"] for labels, _ in monitor.query(f"{look} > {trial}")}
-            if kinds >= KINDS:
-                break
+        kinds = _kinds(monitor.appeared(look, enough=lambda samples: _kinds(samples) >= KINDS))
         assert kinds >= KINDS, f"{subject.node} tells of {sorted(kinds)} only"
     rules = monitor.rules()
     for name in (*OF_EVERY_HOST, *(alarm for tier in tiers for alarm in OF_TIERS.get(tier, ()))):

@@ -94,3 +94,17 @@ def test_a_monitor_that_has_not_begun_is_asked_anew(begun, answers, trials):
 def test_a_target_that_it_had_before_its_settings_changed_says_nothing_for_the_present_one(begun, told, found):
     monitor, _ = begun(Answers(told=told))
     assert monitor.looks("edge", "edge1", "probe_success") == found
+
+
+@pytest.mark.parametrize(("there_from", "asked", "found"), [(0, 1, True), (3, 4, True), (99, 7, False)])
+def test_what_a_host_tells_each_minute_is_waited_for(begun, monkeypatch, there_from, asked, found):
+    monitor, _ = begun(Answers())
+    questions = []
+
+    def query(expression, anew=0):
+        questions.append((expression, anew))
+        return [({}, 1.0)] if anew >= there_from else []
+
+    monkeypatch.setattr(monitor, "query", query)
+    assert bool(monitor.appeared("lag")) is found
+    assert len(set(questions)) == len(questions) == asked
