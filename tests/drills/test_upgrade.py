@@ -53,6 +53,7 @@ def folder(tmp_path: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch) -> It
     file = made / "environment.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"sites": SITES, "lab": LAB}, allow_unicode=True))
     monkeypatch.setenv("JINKU_ENV", str(made))
+    asyncio.run(leftovers.sweep(NAME, with_volumes=True))  # of a run that was killed
     yield made
     run(CHECKOUT, "destroy", "--yes")
     asyncio.run(leftovers.sweep(NAME, with_volumes=True))
