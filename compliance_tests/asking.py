@@ -2,9 +2,7 @@
 """Questions that several compliance tests put to a running host. Each asks the program, not its file."""
 
 import re
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +24,16 @@ PUT_ACCOUNTS_BACK = (
 
 #: Asks PostgreSQL as its administrator. The program itself, not Debian's Perl around it, which takes longer than the answer.
 PSQL = 'setpriv --reuid postgres --regid postgres --init-groups -- "$(ls -d /usr/lib/postgresql/*/bin)"/psql -XAtq'
+
+
+#: SSLError.reason when the server, not our own library, refuses the offer.
+SERVER_SAYS_NO = {
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "UNEXPECTED_EOF_WHILE_READING",
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+}
 
 
 def as_user(name: str) -> str:
@@ -75,23 +83,6 @@ def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str
     if result.rc != 0:
         raise RuntimeError(f"{script} on {host.backend.hostname}: {result.stderr.strip().splitlines()[-1:]}")
     return str(result.stdout)
-
-
-#: The trial that this session has come to, by what is waited for.
-_TRIAL: Counter[str] = Counter()
-
-
-def trials(what: str, times: int = 10, pause_s: float = 10) -> Iterator[int]:
-    """Numbers of trials of what may be to come just after `up`; who asks breaks off when it has come.
-
-    The same question is asked once a session, so each trial is to be worded by its number. A session waits for a thing once:
-    who asks for the same ``what`` later goes on with the trial that was reached, and has that one alone if all were made.
-    """
-    for trial in range(_TRIAL[what], times):
-        _TRIAL[what] = trial
-        yield trial
-        if trial + 1 < times:
-            time.sleep(pause_s)
 
 
 def people_on(topology: Topology, node: str) -> list[Operator]:

@@ -3,7 +3,7 @@
 
 import json
 
-from asking import trials
+from jinku.evidence.waiting import trials
 
 PROGRAM = "/usr/local/sbin/jinku-backup"
 

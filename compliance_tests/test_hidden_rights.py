@@ -51,6 +51,7 @@ def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subj
     named = {one.name: one.duty for one in people_on(topology, subject.node)}
     for line in host.check_output("cd /etc/ssh/principals.d && grep -H . *").splitlines():
         name, _, told = line.partition(":")
+        assert name in named, f"a certificate opens the account {name}, whom nobody declared here"
         *options, who = told.split()
         ours = principal(name, named[name], wanted[name])
         assert who == ours, f"a certificate for {who} opens the account {name}"

@@ -12,20 +12,12 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from asking import ask
+from asking import SERVER_SAYS_NO, ask
 from crm_client import Door
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
 
-#: SSLError.reason when the server, not our own library, refuses the offer.
-SERVER_SAYS_NO = {
-    "TLSV1_ALERT_PROTOCOL_VERSION",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE",
-    "UNEXPECTED_EOF_WHILE_READING",
-    "TLSV1_ALERT_INSUFFICIENT_SECURITY",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
-}
 WEAK_SUITES = (
     "AES128-SHA",
     "AES256-SHA",

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from asking import trials
 
 from jinku.evidence.sabotage import Sabotage
+from jinku.evidence.waiting import trials
 
 FOLDER, KEPT = "/var/log/remote", "/var/lib/jinku-witness"
 KEPT_DAYS = 180

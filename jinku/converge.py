@@ -81,6 +81,7 @@ class _Reader:
             self.turn(None)
         if kind == "stats":
             self._result.hosts = event["hosts"]
+            self._result.troubles = [one for one in self._result.troubles if self._stands(one)]
         if kind == "result":
             self._take(event)
 
@@ -92,6 +93,11 @@ class _Reader:
         else:
             trouble = Trouble(event["host"], role, task, event["text"], event["status"] == "unreachable")
             self._result.troubles.append(trouble)
+
+    def _stands(self, trouble: Trouble) -> bool:
+        """Whether Ansible counts it in the end: what a `rescue` took up is none."""
+        numbers = self._result.hosts.get(trouble.host)
+        return numbers is None or bool(numbers.get("failures") or numbers.get("unreachable"))
 
     def turn(self, task: tuple[str, str] | None) -> None:
         """The present task ends, and ``task`` begins."""

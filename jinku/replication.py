@@ -158,9 +158,10 @@ def promote(topology: Topology, places: Places, site: str, *, lost: bool, tell: 
     elif there.leads:
         end = _stop_in_order(places, here, there, tell)
     else:
-        end = _stopped_already(places, there, lost=lost)
+        end = _stopped_already(places, here, there, lost=lost)
+    arrives = end and not (there.role == "standby" and there.running)  # else it is here already, and nothing more comes
     try:
-        _step(places, here.node, "promote", *([end] if end else []))
+        _step(places, here.node, "promote", *([end] if arrives else []))
     except RefusedError as refused:
         _unless_promoted(places, here, there, refused, tell)
     tell(f"{here.node.name}: is the primary now")
@@ -236,15 +237,29 @@ def _stop_in_order(places: Places, here: Server, there: Server, tell: Tell) -> s
     return str(end["lsn"])
 
 
-def _stopped_already(places: Places, there: Server, *, lost: bool) -> str:
+def _position(lsn: str) -> int:
+    """Bytes before a place in the log, as PostgreSQL writes it (`16/B374D848`: pg_lsn)."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def _stopped_already(places: Places, here: Server, there: Server, *, lost: bool) -> str:
     """The other host answers, its server is no primary that runs. :returns: where its log ends, '' when it is given up."""
     if there.role in {"none", "fenced"}:
         return ""
-    end = (
-        json.loads(_step(places, there.node, "demote"))
-        if not there.running
-        else {"lsn": there.found["lsn"], "cluster": "shut down"}
-    )
+    if (
+        there.running
+    ):  # two standbys, and nobody to bring either what it lacks: a `promote` was cut off before its last step
+        lsn = str(there.found["lsn"])
+        if _position(str(here.found["lsn"])) >= _position(lsn):
+            return lsn
+        if lost:
+            return ""
+        raise RefusedError(
+            f"{there.node.name}: is a standby, too, and has more ({lsn}) than {here.node.name} ({here.found['lsn']}): `jinku promote"
+            f" {there.node.site}`, or --lost gives that up"
+        )
+    end = json.loads(_step(places, there.node, "demote"))
     if end["cluster"] in {"shut down", "shut down in recovery"}:
         return str(end["lsn"])
     if not lost:

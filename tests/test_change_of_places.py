@@ -116,6 +116,19 @@ def test_the_same_command_again_ends_what_was_interrupted(promoted):
     assert done.steps == []
 
 
+def test_of_two_standbys_that_run_the_one_that_lacks_nothing_can_be_promoted(promoted):
+    """A promotion was cut off behind its first step, and the old primary has come back as a standby."""
+    even = Pair({A: STANDBY, B: STANDBY})
+    promoted(even)
+    assert even.steps == [f"{B} promote", f"{A} follow"], "it has all there is, and waits for nothing"
+    ahead = {A: {**STANDBY, "lsn": "1/0"}, B: {**STANDBY, "lsn": "0/FFFFFFFF"}}
+    with pytest.raises(replication.RefusedError, match=r"has more \(1/0\) than .*`jinku promote a`, or --lost"):
+        promoted(Pair(dict(ahead)))
+    given_up = Pair(dict(ahead))
+    promoted(given_up, lost=True)
+    assert given_up.steps == [f"{B} promote"], "what it had more stands in the way of following; `jinku rejoin`"
+
+
 def test_what_cannot_be_reached_is_given_up_only_on_somebody_s_word_and_never_while_it_lives(promoted):
     dead = {B: {**STANDBY, "streaming": False}}
     with pytest.raises(replication.RefusedError, match="--lost"):

@@ -18,7 +18,9 @@ if [ "$1" = show ]; then
     shift 3
     for unit; do
         case $unit in
-            right.*) printf 'UnitFileState=enabled\\nActiveState=active\\n\\n' ;;
+            right.*) printf 'UnitFileState=enabled\\nActiveState=active\\nSubState=running\\n\\n' ;;
+            begins.*) printf 'UnitFileState=enabled\\nActiveState=activating\\nSubState=start\\n\\n' ;;
+            falls.*) printf 'UnitFileState=enabled\\nActiveState=activating\\nSubState=auto-restart\\n\\n' ;;
             *) printf 'UnitFileState=disabled\\nActiveState=inactive\\n\\n' ;;
         esac
     done
@@ -124,6 +126,12 @@ def test_a_text_of_the_role_comes_as_it_is(role: Role) -> None:
 def test_units_that_run_are_left_alone(role: Role) -> None:
     assert role.run("units", {"names": ["right.service", "right.timer"]})["status"] == "ok"
     assert not role.said.exists()
+
+
+def test_a_unit_that_falls_again_and_again_does_not_run(role: Role) -> None:
+    done = role.run("units", {"names": ["begins.service", "falls.service"]})
+    assert "+falls.service: started" in done["diff"]
+    assert "begins.service" not in done["diff"]
 
 
 def test_units_that_do_not_are_enabled_and_started_together(role: Role) -> None:

@@ -366,6 +366,63 @@ def test_a_check_of_settings_asks_nothing_ahead_by_the_word_of_other_tests(tmp_p
     assert not (tmp_path / "read").exists()
 
 
+WAITS = """
+import time
+import pytest
+from jinku.evidence.waiting import trials
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("edge")
+@pytest.mark.setting
+def test_waits(host):
+    for trial in trials("a thing", times=5, pause_s=0.3):
+        if host.run(f"test -e %s/there && echo {trial}").rc == 0:
+            return
+        if trial == 2:
+            open("%s/there", "w").close()
+    raise AssertionError("never came")
+"""
+
+
+def test_what_a_test_asked_a_second_time_is_not_asked_ahead(tmp_path):
+    """All at once at the next session's start, its trials would all be told what was true in that second."""
+    kept = tmp_path / "lab" / "asked-before.json"
+    kept.parent.mkdir()
+    for _ in range(2):
+        _, document = run(tmp_path, WAITS % (tmp_path, tmp_path))
+        assert {record.verdict for record in read_result(document).records} == {Verdict.CONFORM}
+        assert "test -e" not in kept.read_text()
+        (tmp_path / "there").unlink()
+    (tmp_path / "there").touch()
+    run(tmp_path, WAITS % (tmp_path, tmp_path))
+    assert kept.read_text().count("test -e") == 1, "one that needs no second trial is asked ahead"
+
+
+@pytest.mark.parametrize(
+    ("raised", "verdict"), [("assert False, 'no monitor'", Verdict.NONCONFORM), ("1 / 0", Verdict.NOT_TESTED)]
+)
+def test_an_assertion_of_what_a_test_rests_on_is_a_finding(tmp_path, raised, verdict):
+    _, document = run(tmp_path, SETUP % raised)
+    found = read_result(document).records
+    assert {record.verdict for record in found} == {verdict}
+
+
+SETUP = """
+import pytest
+
+@pytest.fixture
+def monitor(host):
+    host.run("true")
+    %s
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("edge")
+@pytest.mark.setting
+def test_rests(monitor):
+    pass
+"""
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"asked": {"a": [["db1", "true", null]]}}', '{"asked": {"a": {"setting": true}}}', "\0"]
 )

@@ -39,7 +39,7 @@ class Answers:
 def begun(monkeypatch):
     """Makes a Monitor over given answers: (monitor, paths that were asked). No time goes by between two trials."""
     monkeypatch.syspath_prepend(CHECKOUT / "compliance_tests")
-    module, asking = importlib.import_module("monitor_api"), importlib.import_module("asking")
+    module, asking = importlib.import_module("monitor_api"), importlib.import_module("jinku.evidence.waiting")
     monkeypatch.setattr(asking.time, "sleep", lambda _: None)
     monkeypatch.setattr(asking, "_TRIAL", Counter())
     node = SimpleNamespace(name="ops1")

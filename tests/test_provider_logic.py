@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The provider's pure logic: names, sources, recipes, differences, what a host is given. Makes nothing, needs no root."""
 
+import asyncio
+import os
 from dataclasses import replace
 
 import pytest
@@ -155,6 +157,29 @@ def test_a_file_is_placed_with_the_folders_of_the_image(tmp_path):
         pytest.skip("needs root: it gives the file an owner")
     assert (upper / "etc/secret").stat().st_mode & 0o777 == 0o710
     assert (upper / "etc/secret/x").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives files an owner")
+def test_a_link_that_a_host_put_in_the_way_leads_to_no_file_of_the_controller(tmp_path):
+    layer, upper, mine = tmp_path / "layer", tmp_path / "upper", tmp_path / "mine"
+    (layer / "etc").mkdir(parents=True)
+    (layer / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nautomation:x:1000:1000::/home/automation:/bin/sh\n")
+    (upper / "home/automation").mkdir(parents=True)
+    (upper / "etc").mkdir()
+    mine.mkdir(mode=0o755)
+    (mine / "ssh_host_ed25519_key.pub").write_text("ssh-ed25519 abcdefgh mine\n")
+    (upper / "home/automation/.ssh").symlink_to(mine)
+    with pytest.raises(identity.ForeignLinkError, match=r"home/automation/\.ssh: is no folder"):
+        asyncio.run(identity.write_access(upper, [layer], HOST))
+    assert sorted(file.name for file in mine.iterdir()) == ["ssh_host_ed25519_key.pub"]
+    assert (mine.stat().st_uid, mine.stat().st_mode & 0o777) == (0, 0o755)
+    (upper / "etc/ssh").symlink_to(mine)
+    assert identity.public_key(upper) == ""
+    (upper / "etc/ssh").unlink()
+    (upper / "etc/ssh").mkdir()
+    (upper / "etc/ssh/ssh_host_ed25519_key.pub").symlink_to(mine / "ssh_host_ed25519_key.pub")
+    assert identity.public_key(upper) == ""
+    assert identity.public_key(tmp_path / "layer") == "", "no folder"
 
 
 def test_the_controller_is_the_first_address_of_the_wan():

@@ -18,7 +18,7 @@ ALL = {"database": [1], "attachments": [1], "vault": [1]}
 def pauses(monkeypatch):
     """Seconds that were waited; no time goes by."""
     monkeypatch.syspath_prepend(CHECKOUT / "compliance_tests")
-    asking = importlib.import_module("asking")
+    asking = importlib.import_module("jinku.evidence.waiting")
     waited = []
     monkeypatch.setattr(asking.time, "sleep", waited.append)
     monkeypatch.setattr(asking, "_TRIAL", Counter())
@@ -41,7 +41,7 @@ class Host:
 
 
 def test_trials_end_after_their_number_and_a_second_asker_has_the_last_one_alone(pauses):
-    asking = importlib.import_module("asking")
+    asking = importlib.import_module("jinku.evidence.waiting")
     assert list(asking.trials("a thing", times=3, pause_s=7)) == [0, 1, 2]
     assert pauses == [7, 7], "no pause behind the last"
     assert list(asking.trials("a thing", times=3, pause_s=7)) == [2]

@@ -77,6 +77,10 @@ class Ahead:
         """Tests that are there no more are not asked for any longer."""
         self._known = {test: self._known[test] for test in tests if test in self._known}
 
+    def forget(self, test: str) -> None:
+        """What ``test`` asks depends on when: it is asked when the test runs."""
+        self._known.pop(test, None)
+
     def learn(self, fleet: Fleet, test: str, observations: Iterable[Observation], *, setting: bool) -> None:
         """Remember what ``test`` asked; ``setting``: it is a test of settings."""
         found = [(seen.where, *question) for seen in observations if (question := fleet.question(seen))]

@@ -15,7 +15,7 @@ _LONGEST_REASON = 600
 
 
 def verdict_of(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[Verdict, Reason]:
-    """What a finished test says. Only a failed assertion in the test itself is a finding; all else is not tested."""
+    """What a finished test says. A failed assertion in it, or in what it rests on, is a finding; all else is not tested."""
     if report.passed:
         return Verdict.CONFORM, Reason(code="proven", text="the test passed")
     error = call.excinfo.value if call.excinfo else None
@@ -24,7 +24,7 @@ def verdict_of(call: pytest.CallInfo[None], report: pytest.TestReport) -> tuple[
         return Verdict.NOT_TESTED, Reason(code="unreachable", text=text)
     if report.skipped:
         return Verdict.NOT_TESTED, Reason(code="skipped", text=text)
-    if report.when == "call" and isinstance(error, (AssertionError, pytest.fail.Exception)):
+    if report.when in ("setup", "call") and isinstance(error, (AssertionError, pytest.fail.Exception)):
         return Verdict.NONCONFORM, Reason(code="failed", text=text)
     return Verdict.NOT_TESTED, Reason(code="error", text=f"{type(error).__name__}: {text}")
 

@@ -25,7 +25,7 @@ from typing import cast
 import pytest
 
 import jinku
-from jinku.evidence import fixtures
+from jinku.evidence import fixtures, waiting
 from jinku.evidence.again import Again
 from jinku.evidence.ahead import Ahead, digest_of
 from jinku.evidence.catalogue import Catalogue, CatalogueError, load_catalogue
@@ -208,6 +208,7 @@ class Check:
     def pytest_runtest_setup(self) -> None:
         """A new page for a new test."""
         self.notebook.turn()
+        waiting.begin()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -228,14 +229,17 @@ class Check:
         """
         names = cast("pytest.Mark", item.get_closest_marker("control")).args
         waivers = [self.declared.waiver(name, thing.id, self.started.date()) for name in names]
-        if report.when == "call" and report.failed and waivers[0] is not None and all(waivers):
+        if report.failed and waivers[0] is not None and all(waivers):
             report.outcome = "skipped"
             report.wasxfail = f"waived: {waivers[0].reason}"
 
     def _record(self, item: pytest.Item, thing: Object, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         if asks_only(item) and report.passed:
-            seen = [self.notebook.all[name] for name in self.notebook.page]
-            self.ahead.learn(self.fleet, item.nodeid, seen, setting=_is_setting(item))
+            if waiting.waited():
+                self.ahead.forget(item.nodeid)
+            else:
+                seen = [self.notebook.all[name] for name in self.notebook.page]
+                self.ahead.learn(self.fleet, item.nodeid, seen, setting=_is_setting(item))
         verdict, reason = verdict_of(call, report)
         if verdict is Verdict.CONFORM and not self.notebook.page:
             verdict = Verdict.NOT_TESTED

@@ -38,7 +38,12 @@ class ActionModule(ActionBase):
             )
         states = dict(zip(names, self._states(names), strict=True))
         missing = [name for name in names if states[name].get("UnitFileState") != "enabled"]
-        stopped = [name for name in names if states[name].get("ActiveState") not in RUNS]
+        stopped = [
+            name
+            for name in names
+            # One that waits to be started again after a fall does not run.
+            if states[name].get("ActiveState") not in RUNS or states[name].get("SubState") == "auto-restart"
+        ]
         changes = [f"{name}: enabled" for name in missing] + [f"{name}: started" for name in stopped]
         if changes and not self._task.check_mode:
             steps = ["systemctl daemon-reload"]
@@ -53,7 +58,9 @@ class ActionModule(ActionBase):
 
     def _states(self, names: list[str]) -> list[dict[str, str]]:
         """Return what systemd says of each unit, in their order."""
-        done = self._low_level_execute_command(f"systemctl show -p UnitFileState,ActiveState {shlex.join(names)}")
+        done = self._low_level_execute_command(
+            f"systemctl show -p UnitFileState,ActiveState,SubState {shlex.join(names)}"
+        )
         parts = done["stdout"].strip().split("\n\n")
         if done["rc"] or len(parts) != len(names):
             raise AnsibleActionFail((done["stderr"] or done["stdout"]).strip())

@@ -71,6 +71,11 @@ class ActionModule(ActionBase):
         """Return what was done, and the services that were stopped for it."""
         told = json.loads(self._on_host(f"{PROGRAM} make", escrow.certificate_path.read_text()))
         if told["refused"]:
+            # What was done for the others stands, and so does what was stopped for it: the next run would not know.
+            if told["stopped"]:
+                self._on_host(f"systemctl start {' '.join(told['stopped'])}")
+            if told["changes"]:
+                self._on_host(MARK)
             raise AnsibleActionFail("; ".join(f"{name}: {reason}" for name, reason in told["refused"].items()))
         changes = list(told["changes"])
         for name, sealed in told["escrow"].items():

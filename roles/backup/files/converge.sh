@@ -74,9 +74,10 @@ run_the_services() {
 
 # They run beside what is configured next; whoever asks for them waits.
 begin_the_first_copies() {
-    local kind
+    local kind kinds
     if [ -n "$check" ] && ! id jinku-backup >/dev/null 2>&1; then return; fi
-    for kind in $(as_backup jinku-backup missing); do
+    kinds=$(as_backup jinku-backup missing) || [ -n "$check" ] # by itself: a loop would hide that it failed
+    for kind in $kinds; do
         case $(systemctl show -P ActiveState "jinku-backup@$kind.service") in active | activating) continue ;; esac
         if changed "first copy of the kind $kind: begun"; then systemctl start --no-block "jinku-backup@$kind.service"; fi
     done

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What makes one host that host, written into its upper layer before it boots, as cloud-init would do on a cloud."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,21 +21,68 @@ def below(layers: Sequence[Path], path: Path) -> Path | None:
     return next((layer / path for layer in layers if (layer / path).exists()), None)
 
 
+class ForeignLinkError(Exception):
+    """Below a host's layer something stands where a folder should; written through it, a file would land anywhere."""
+
+
+def _open_folder(upper: Path, path: Path, make: Callable[[Path, int], None] | None = None) -> int:
+    """Open a folder below the upper layer, as a descriptor. The host itself may write there, so no link is followed.
+
+    ``make``: makes what is missing, from its path and its parent's descriptor. :raises FileNotFoundError: it is missing.
+    :raises ForeignLinkError: a part of the path is no folder.
+    """
+    descriptor = os.open(upper, os.O_RDONLY | os.O_DIRECTORY)
+    for part in reversed([path, *path.parents][:-1]):
+        above = descriptor
+        try:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    make(part, above)
+            descriptor = _folder_in(above, part.name)
+        except NotADirectoryError as error:
+            raise ForeignLinkError(
+                f"{upper / part}: is no folder; the host has put something else there; look at it"
+            ) from error
+        finally:
+            os.close(above)
+    return descriptor
+
+
+def _folder_in(above: int, name: str) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+
+
+def _as_in(layers: Sequence[Path]) -> Callable[[Path, int], None]:
+    """Makes a folder with owner and mode as in the image, or root and 0755."""
+
+    def make(path: Path, above: int) -> None:
+        os.mkdir(path.name, mode=0o700, dir_fd=above)
+        model = below(layers, path)
+        found = model.stat() if model else None
+        made = _folder_in(above, path.name)
+        try:
+            os.fchown(made, *((found.st_uid, found.st_gid) if found else (0, 0)))
+            os.fchmod(made, found.st_mode & 0o7777 if found else 0o755)
+        finally:
+            os.close(made)
+
+    return make
+
+
 def place(upper: Path, layers: Sequence[Path], path: Path, text: str, mode: int = 0o644, owner: str = "root") -> None:
     """Write a file into the upper layer. Folders above it get owner and mode as in the image, or root and 0755.
 
     path: relative to the root. owner: an account of the image; the file belongs to it and its group.
+
+    :raises ForeignLinkError: a part of the path is no folder.
     """
-    for parent in reversed(path.parents[:-1]):
-        target = upper / parent
-        if not target.exists():
-            model = below(layers, parent)
-            target.mkdir()
-            target.chmod(model.stat().st_mode & 0o7777 if model else 0o755)
-            os.chown(target, *((model.stat().st_uid, model.stat().st_gid) if model else (0, 0)))
-    target = upper / path
-    target.unlink(missing_ok=True)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    folder = _open_folder(upper, path.parent, _as_in(layers))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=folder)
+        descriptor = os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder)
+    finally:
+        os.close(folder)
     with os.fdopen(descriptor, "w") as file:
         os.fchown(descriptor, *account(layers, owner))
         os.fchmod(descriptor, mode)
@@ -81,8 +129,12 @@ async def write_access(upper: Path, layers: Sequence[Path], host: "Host") -> Non
     """Write what may change in a host's life: the automation account's key and the package mirror."""
     keys = Path("home/automation/.ssh/authorized_keys")
     place(upper, layers, keys, host.automation_key.strip() + "\n", 0o600, "automation")
-    os.chown((upper / keys).parent, *account(layers, "automation"))
-    (upper / keys).parent.chmod(0o700)
+    folder = _open_folder(upper, keys.parent)
+    try:
+        os.fchown(folder, *account(layers, "automation"))
+        os.fchmod(folder, 0o700)
+    finally:
+        os.close(folder)
     options = {f"Acquire::{scheme}::Proxy": proxy(host.mirror) for scheme in ("http", "https")} if host.mirror else {}
     options |= (
         {"Acquire::http::Pipeline-Depth": "0"} if host.mirror else {}
@@ -99,6 +151,15 @@ def proxy(mirror: str) -> str:
 
 
 def public_key(upper: Path) -> str:
-    """The host's public SSH key, `ssh-ed25519 AAAA...`; "" if it is gone."""
-    path = (upper / HOST_KEY).with_suffix(".pub")
-    return " ".join(path.read_text().split()[:2]) if path.exists() else ""
+    """The host's public SSH key, `ssh-ed25519 AAAA...`; "" if it is gone, or something else stands in its place."""
+    path = HOST_KEY.with_suffix(".pub")
+    try:
+        folder = _open_folder(upper, path.parent)
+        try:
+            descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except (OSError, ForeignLinkError):
+        return ""
+    with os.fdopen(descriptor) as file:
+        return " ".join(file.read().split()[:2])

@@ -31,6 +31,7 @@ def parser():
     one.add_argument(
         "--key-stdin", action="store_true", help="take the key of the backups from standard input (escrow)"
     )
+    one.add_argument("--beside-none", action="store_true", help="refuse where a restored copy lies already")
     verbs.add_parser("discard", help="remove the restored copy")
     wal = verbs.add_parser("wal", help="for the restored copy: fetch one segment")
     wal.add_argument("name")
@@ -43,7 +44,8 @@ def main():
     given = parser().parse_args()
     try:
         if given.verb == "restore":
-            print(json.dumps(restore.restore(given.to, sys.stdin.read() if given.key_stdin else None), indent=1))
+            key = sys.stdin.read() if given.key_stdin else None
+            print(json.dumps(restore.restore(given.to, key, beside_none=given.beside_none), indent=1))
         elif given.verb == "list":
             print(json.dumps(restore.listed(), indent=1))
         elif given.verb == "run":

@@ -131,13 +131,16 @@ def room(chosen):
         )
 
 
-def restore(to, key=None):
+def restore(to, key=None, *, beside_none=False):
     """Restore to a moment (RFC 3339), or the newest; return what came back. Asked by root.
 
+    ``beside_none``: an earlier copy, which is removed else, stays, and the restore is refused.
     All that can be known beforehand is looked at first; until then nothing is made or removed.
     """
     when = None if to is None else moment(to)
     with _alone():
+        if beside_none and os.path.lexists(SCRATCH):
+            raise BackupError(f"{SCRATCH}: somebody's restored copy lies there; `jinku restore --discard`")
         return _restore(when, key)
 
 
@@ -245,10 +248,11 @@ def _attachments(snapshot):
     dump = subprocess.Popen(
         restic("dump", snapshot["short_id"], snapshot["paths"][0]), stdout=subprocess.PIPE, **account()
     )
-    unpacked = subprocess.run(
-        ["tar", "--extract", "--no-same-owner", f"--directory={place}"], stdin=dump.stdout, check=False, **account()
+    unpacked = subprocess.Popen(
+        ["tar", "--extract", "--no-same-owner", f"--directory={place}"], stdin=dump.stdout, **account()
     )
-    if dump.wait() or unpacked.returncode:
+    dump.stdout.close()  # else a tar that ends early would leave the other one waiting for us to read
+    if any([unpacked.wait(), dump.wait()]):
         raise BackupError(f"attachments of {snapshot['time']}: do not unpack; an earlier time")
     files = [path for path in place.rglob("*") if path.is_file()]
     return {
