@@ -36,6 +36,10 @@ SERVER_SAYS_NO = {
 }
 
 
+#: An address that nobody has (RFC 5737).
+OUTSIDE = "192.0.2.1"
+
+
 def as_user(name: str) -> str:
     """What goes before a shell command to run it as an account, with its groups; no session is opened, so none is recorded."""
     return f"setpriv --reuid {name} --regid $(id -g {name}) --init-groups --"
@@ -90,7 +94,7 @@ def people_on(topology: Topology, node: str) -> list[Operator]:
     return list(accounts_on(topology.env, topology.node(node)))
 
 
-def sshd_setting(host: Host, user: str = "", address: str = "192.0.2.1") -> dict[str, str]:
+def sshd_setting(host: Host, user: str = "", address: str = OUTSIDE) -> dict[str, str]:
     """Effective settings of sshd, as it would apply them to ``user`` coming from ``address`` (Match blocks included)."""
     where = f" -C user={user},host=probe.invalid,addr={address}" if user else ""
     lines = host.check_output(f"/usr/sbin/sshd -T{where}").splitlines()

@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from asking import KEEP_ACCOUNTS, PUT_ACCOUNTS_BACK, ask, pam_tries, people_on, ssh_attempt, sshd_setting
+from asking import KEEP_ACCOUNTS, OUTSIDE, PUT_ACCOUNTS_BACK, ask, pam_tries, people_on, ssh_attempt, sshd_setting
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -39,13 +39,14 @@ def test_sshd_takes_no_password_from_anybody(host, topology):
 
     zh: sshd 对任何账户（含 Match 块）均不接受口令，仅余密码技术鉴别。
     """
-    for user in ("", "root", "automation", "nobody", *people(topology)):
-        setting = sshd_setting(host, user)
-        assert setting["passwordauthentication"] == "no", f"a password is taken from {user or 'anybody'}"
-        assert setting["kbdinteractiveauthentication"] == "no", (
-            f"keyboard-interactive is taken from {user or 'anybody'}"
-        )
-        assert setting["permitemptypasswords"] == "no"
+    strangers = [(user, OUTSIDE) for user in ("", "root", "automation", "nobody", *people(topology))]
+    bastions = [(user, str(node.address)) for user in ("root", "nobody") for node in topology.nodes_of("bastion")]
+    for user, address in strangers + bastions:
+        setting = sshd_setting(host, user, address)
+        who = f"{user or 'anybody'}, coming from {address}"
+        assert setting["passwordauthentication"] == "no", f"a password is taken from {who}"
+        assert setting["kbdinteractiveauthentication"] == "no", f"keyboard-interactive is taken from {who}"
+        assert setting["permitemptypasswords"] == "no", f"an empty password is taken from {who}"
 
 
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
@@ -180,7 +181,7 @@ SABOTAGE = (
     Sabotage(
         "sshd takes passwords from one address, in a Match block",
         on="host",
-        breaks="printf 'Match User nobody\\n  PasswordAuthentication yes\\n' > /etc/ssh/sshd_config.d/99-sabotage.conf"
+        breaks="printf 'Match Address 10.0.0.0/8 User nobody\\n  PasswordAuthentication yes\\n' > /etc/ssh/sshd_config.d/99-sabotage.conf"
         " && systemctl reload ssh",
         mends="rm -f /etc/ssh/sshd_config.d/99-sabotage.conf && systemctl reload ssh",
         kills=("test_sshd_takes_no_password_from_anybody",),
