@@ -15,6 +15,7 @@ from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.converge import Convergence
 from jinku.provision import SiteResult
+from jinku.ssh_access import is_up
 
 
 @dataclass
@@ -84,6 +85,7 @@ def _stages(env: Selection, outcome: _Outcome, progress: Progress) -> None:
         pki.ensure_root(env.places)
     except pki.PkiError as error:
         raise Failure(str(error), ExitCode.PREREQUISITE) from None
+    added = ssh_access.unknown(env.topology, env.places) if is_up(env.places) else []
     with progress.stage("hosts, networks and volumes (pulumi up)"):
         outcome.sites = sites.run("up", env, progress)
         nodes = {name: facts for site in outcome.sites for name, facts in site.outputs.get("nodes", {}).items()}
@@ -91,6 +93,14 @@ def _stages(env: Selection, outcome: _Outcome, progress: Progress) -> None:
     down = [site.site for site in outcome.sites if site.error]
     if len(down) == len(outcome.sites):
         return
+    bastions = [node.name for node in env.topology.nodes_of("bastion") if node.site not in down]
+    if added and (known := [name for name in bastions if name not in added]):
+        # A bastion leads only to the hosts that it was told of.
+        with progress.stage(f"the way to {', '.join(added)} (ansible-playbook)"):
+            limit = ["--limit", ":".join(known), "--tags", "names,ssh,firewall"]
+            outcome.convergence = playbook.run(env, limit, progress, verbose=False)
+        if outcome.failed:
+            return
     with progress.stage("files and settings (ansible-playbook)"):
         limit = ["--limit", ":".join(["all", *(f"!site_{site}" for site in down)])] if down else []
         outcome.convergence = playbook.run(env, limit, progress, verbose=False)

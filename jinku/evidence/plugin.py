@@ -205,10 +205,13 @@ class Check:
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def pytest_runtest_setup(self) -> None:
-        """A new page for a new test."""
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """A new page for a new test. Of what stands on a host that does not answer nothing can be said, by whatever way it is tried."""
         self.notebook.turn()
         waiting.begin()
+        thing = subject_of(item)
+        if thing and thing.node in {node.name for node in self.topology.nodes}:
+            self.fleet.channel(thing.node).wait_open()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
