@@ -247,9 +247,8 @@ def _stopped_already(places: Places, here: Server, there: Server, *, lost: bool)
     """The other host answers, its server is no primary that runs. :returns: where its log ends, '' when it is given up."""
     if there.role in {"none", "fenced"}:
         return ""
-    if (
-        there.running
-    ):  # two standbys, and nobody to bring either what it lacks: a `promote` was cut off before its last step
+    if there.running:
+        # Two standbys, and nobody to bring either what it lacks: a `promote` was cut off before its last step.
         lsn = str(there.found["lsn"])
         if _position(str(here.found["lsn"])) >= _position(lsn):
             return lsn

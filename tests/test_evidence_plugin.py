@@ -381,6 +381,12 @@ def test_waits(host):
         if trial == 2:
             open("%s/there", "w").close()
     raise AssertionError("never came")
+
+@pytest.mark.control("dengbao:8.1.4.1.c")
+@pytest.mark.objects("edge")
+@pytest.mark.setting
+def test_waits_for_nothing(host):
+    assert host.run("echo at once").rc == 0
 """
 
 
@@ -392,6 +398,7 @@ def test_what_a_test_asked_a_second_time_is_not_asked_ahead(tmp_path):
         _, document = run(tmp_path, WAITS % (tmp_path, tmp_path))
         assert {record.verdict for record in read_result(document).records} == {Verdict.CONFORM}
         assert "test -e" not in kept.read_text()
+        assert "echo at once" in kept.read_text(), "the next test is learnt"
         (tmp_path / "there").unlink()
     (tmp_path / "there").touch()
     run(tmp_path, WAITS % (tmp_path, tmp_path))

@@ -28,6 +28,7 @@ def trials(what: str, times: int = 10, pause_s: float = 10) -> Iterator[int]:
 
 def begin() -> None:
     """A new test begins."""
+    _WAITED.clear()
 
 
 def waited() -> bool:
