@@ -89,6 +89,14 @@ def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str
     return str(result.stdout)
 
 
+def newest_change(host: Host, files: str) -> float:
+    """When anything of these files or folders last changed, Unix seconds: its content, or what else stat tells (ctime).
+
+    A file that was changed and put back is younger than the load of what stood in it meanwhile, and nobody can set this time.
+    """
+    return max(float(line) for line in host.check_output(f"find {files} -printf '%C@\\n'").splitlines())
+
+
 def people_on(topology: Topology, node: str) -> list[Operator]:
     """The people who must have an account on a node: all who are present; on the audit zone's, no system administrator."""
     return list(accounts_on(topology.env, topology.node(node)))

@@ -2,6 +2,7 @@
 """Questions to the monitor's programs, asked on its host with its own certificate."""
 
 import json
+import re
 from urllib.parse import quote
 
 from asking import ask
@@ -101,6 +102,22 @@ class Monitor:
         took = "sum by (integration) (alertmanager_notifications_{}total)"
         expression = f"max_over_time(({took.format('')} - {took.format('failed_')})[1h:15s])"
         return {labels["integration"]: int(number) for labels, number in self.query(expression)}
+
+    def silences(self):
+        """What Alertmanager keeps silent now: the matchers of each, in words."""
+        return [
+            ", ".join(f"{one['name']}={one['value']}" for one in silence["matchers"])
+            for silence in self.get("alertmanager", "/api/v2/silences")
+            if silence["status"]["state"] == "active"
+        ]
+
+    def loaded_at(self, program):
+        """When a program (prometheus, alertmanager) last took its settings, Unix seconds, by its own word."""
+        said = ask(self.host, "mtls_get.py", "127.0.0.1", str(LOOPBACK[program]), self.name, "/metrics", *OWN)
+        name = f"{program}_config_last_reload_success_timestamp_seconds"
+        found = re.search(rf"^{name} ([0-9.e+]+)$", said, re.MULTILINE)
+        assert found, f"{program}: {said[:200]}"
+        return float(found[1])
 
     def receivers(self, **labels):
         """Receivers to which Alertmanager's own routing leads an alarm with these labels."""

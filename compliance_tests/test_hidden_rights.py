@@ -2,8 +2,8 @@
 """Rights that nobody declared and that the named accounts do not show: foreign keys, sudo, setuid, roles, switched-off records."""
 
 import pytest
-from asking import PSQL, ask, people_on, sshd_setting
-from test_database import ALTER, sql
+from asking import PSQL, ask, newest_change, people_on, sshd_setting
+from test_database import ALTER, HBA, sql
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.people import principal
@@ -142,7 +142,26 @@ def test_no_other_role_logs_in_or_borrows_rights(host):
     )
     borrowed = set(borrowed) - {"backup|pg_read_all_settings"}  # pgBackRest asks where the files lie
     assert not borrowed, f"borrows: {', '.join(sorted(borrowed))}"
+    lent = sql(
+        host,
+        "select m.rolname, r.rolname from pg_auth_members a join pg_roles m on m.oid = a.member"
+        " join pg_roles r on r.oid = a.roleid where r.rolname !~ '^pg_'",
+    )
+    assert set(lent) <= {"crm|crm_owner"}, f"belongs to another role: {', '.join(lent)}"
+    shown = sql(
+        host,
+        "select c.relname, g.grantee::regrole from pg_class c, aclexplode(c.relacl) g where g.grantee <> 10"
+        " and c.relname in ('pg_authid', 'pg_shadow', 'pg_user_mapping', 'pg_subscription')",
+    )
+    assert not shown, f"reads what passwords are checked by: {', '.join(shown)}"
     for database in sql(host, "select datname from pg_database where datallowconn"):
+        files = host.check_output(
+            f"{PSQL} -d %s -c %s",
+            database,
+            "select p.proname || ' by ' || g.grantee::regrole from pg_proc p, aclexplode(p.proacl) g where g.grantee <> 10"
+            " and p.proname ~ '^(pg_read_|pg_ls_|pg_stat_file|pg_file_|lo_import|lo_export)' and g.grantee::regrole::text !~ '^pg_'",
+        ).splitlines()
+        assert not files, f"in {database} reads or writes files of the server: {', '.join(files)}"
         strong = host.check_output(
             f"{PSQL} -d %s -c %s",
             database,
@@ -157,10 +176,15 @@ def test_no_other_role_logs_in_or_borrows_rights(host):
 @pytest.mark.objects("database")
 @pytest.mark.setting
 def test_nobody_is_left_out_of_the_record(host):
-    """No setting of one role or one database takes anything out of the audit trail that holds for all.
+    """No setting of one role or one database takes anything out of the audit trail that holds for all; what runs is what the files say.
 
-    zh: 不存在仅对某角色或某数据库削弱审计记录的设置。
+    zh: 不存在仅对某角色或某数据库削弱审计记录的设置；运行中的配置即配置文件的内容。
     """
+    altered = sql(host, "select name from pg_file_settings where sourcefile like '%postgresql.auto.conf'")
+    assert not altered, f"set past the files: {', '.join(altered)}"
+    loaded = float(sql(host, "select extract(epoch from pg_conf_load_time())")[0])
+    newest = newest_change(host, "/etc/postgresql/*/main/*.conf")
+    assert newest <= loaded, "the server runs with other settings, or lets others in, than its files say now"
     rows = sql(
         host,
         "select coalesce(r.rolname, 'everybody') || ' in ' || coalesce(d.datname, 'every database'), c from pg_db_role_setting s"
@@ -212,6 +236,15 @@ SABOTAGE = (
         on="database",
         breaks=f"{ALTER} -c 'GRANT pg_read_server_files TO openbao' -c \"ALTER DATABASE crm SET pgaudit.log = 'none'\"",
         mends=f"{ALTER} -c 'REVOKE pg_read_server_files FROM openbao' -c 'ALTER DATABASE crm RESET pgaudit.log'",
+        kills=("test_no_other_role_logs_in_or_borrows_rights", "test_nobody_is_left_out_of_the_record"),
+    ),
+    Sabotage(
+        "a role reads what passwords are checked by, and the server lets in whom its file does not name",
+        on="database",
+        breaks=f"{ALTER} -c 'GRANT SELECT ON pg_authid TO lag' && cp -a {HBA} /run/sabotage.hba"
+        f" && sed -i '1i hostssl all lag 192.0.2.1/32 scram-sha-256' {HBA} && {ALTER} -c 'SELECT pg_reload_conf()'"
+        f" && sleep 1 && cp -a /run/sabotage.hba {HBA}",
+        mends=f"{ALTER} -c 'REVOKE SELECT ON pg_authid FROM lag' -c 'SELECT pg_reload_conf()' && rm /run/sabotage.hba && sleep 1",
         kills=("test_no_other_role_logs_in_or_borrows_rights", "test_nobody_is_left_out_of_the_record"),
     ),
 )

@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from asking import ask
+from asking import ask, newest_change
 from monitor_api import OWN, Monitor
 
 from jinku.evidence.sabotage import Sabotage
@@ -22,6 +22,11 @@ OF_TIERS = {
 }
 #: What the monitor asks of a tier from outside, as its users do: the job of Prometheus.
 PROBES = {"edge": "edge", "vault": "vault"}
+#: What a program reads, and only when it is told to.
+LOADED = {
+    "prometheus": "/etc/prometheus/prometheus.yml /etc/prometheus/rules",
+    "alertmanager": "/etc/prometheus/alertmanager.yml",
+}
 KINDS = {"full", "incremental", "wal", "attachments", "vault"}
 
 
@@ -119,10 +124,14 @@ def test_every_alarm_has_an_owner_and_a_way(monitor):
 @pytest.mark.objects("monitor")
 @pytest.mark.behaviour
 def test_alarms_fire_and_go_out(monitor):
-    """Fed with faults the installed rules fire, and stay silent without; what is always firing went out by each way, none failed.
+    """Fed with faults the installed rules, which are those that run, fire, and stay silent without; what is always firing went out.
 
-    zh: 以故障数据驱动已安装的规则均触发、正常数据不触发；常发心跳经各通道送达且无失败。
+    zh: 以故障数据驱动已安装且正在运行的规则均触发、正常数据不触发；无静默；常发心跳经各通道送达且无失败。
     """
+    assert not monitor.silences(), f"kept silent: {monitor.silences()}"
+    for program, files in LOADED.items():
+        newest = newest_change(monitor.host, files)
+        assert newest <= monitor.loaded_at(program), f"{program} runs with other settings than its files hold now"
     for name in ("hosts", "services", "room"):
         said = monitor.rule_tests(name)
         assert not said, f"{name}: {said}"
@@ -136,6 +145,16 @@ def test_alarms_fire_and_go_out(monitor):
 
 
 SABOTAGE = (
+    # The file is as it was, but not what runs.
+    Sabotage(
+        "the monitor runs with an alarm that never fires, and its file looks right",
+        on="monitor",
+        breaks='cd /etc/prometheus/rules && cp -a hosts.yml /run/sabotage.rules && sed -i \'s/up{job="node"} == 0/up{job="node"} == 7/\' hosts.yml'
+        " && systemctl reload prometheus && sleep 2 && cp -a /run/sabotage.rules hosts.yml",
+        mends="rm /run/sabotage.rules && systemctl reload prometheus",
+        kills=("test_alarms_fire_and_go_out",),
+        settle=2.0,
+    ),
     Sabotage(
         "the host's exporter is off",
         on="host",

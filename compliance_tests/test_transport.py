@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from asking import SERVER_SAYS_NO, ask
 from crm_client import Door
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import SERVICES
@@ -180,7 +182,32 @@ def test_a_canary_is_seen_on_no_wire(host, topology, places, subject, observe):
         assert seen[plain][1] > 0, "the watcher did not even see the word in clear, so nothing is proven"
 
 
+@pytest.mark.control("dengbao:8.1.2.2.a", "iso27001:A.8.24")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_the_host_believes_in_our_authorities_only(host, places):
+    """Every authority that the host's services take certificates of is our root, or was signed by it.
+
+    zh: 主机各服务信任的证书颁发机构均为本环境的根，或由该根直接签发。
+    """
+    root = x509.load_pem_x509_certificate((places.pki / "root.pem").read_bytes())
+    for file in ("/etc/jinku/tls/ca.pem", "/etc/jinku/identity/root.pem"):
+        for authority in x509.load_pem_x509_certificates(host.file(file).content):
+            try:
+                authority.verify_directly_issued_by(root)
+            except (ValueError, TypeError, InvalidSignature):
+                raise AssertionError(f"{file}: also believes in {authority.subject.rfc4514_string()}") from None
+
+
 SABOTAGE = (
+    Sabotage(
+        "the host's services believe in another authority, too",
+        on="host",
+        breaks="cp -a /etc/jinku/tls/ca.pem /run/sabotage.ca && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+        " -subj /CN=sabotage -days 1 -keyout /dev/null 2>/dev/null >> /etc/jinku/tls/ca.pem",
+        mends="cat /run/sabotage.ca > /etc/jinku/tls/ca.pem && rm /run/sabotage.ca",
+        kills=("test_the_host_believes_in_our_authorities_only",),
+    ),
     Sabotage(
         "the edge takes TLS 1.1 and weak suites",
         on="edge",
