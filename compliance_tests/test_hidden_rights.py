@@ -95,6 +95,23 @@ def test_nobody_else_becomes_root(host, topology):
     assert not raised - SETUID, f"setuid or setgid: {', '.join(sorted(raised - SETUID))}"
 
 
+@pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_nothing_that_is_gone_at_the_next_start_changes_a_service(host):
+    """No unit, mask or drop-in, and no setting of journal, kernel or files, stands below /run, where no integrity check looks.
+
+    zh: /run 下没有改变服务、日志、内核参数或文件的单元、屏蔽或覆盖配置（完整性检查不覆盖该处）。
+    """
+    # Sessions, and what systemd itself makes of its settings, are there on every host; netplan is how some clouds set up the network.
+    told = host.check_output(
+        "{ systemctl show '*' -p FragmentPath,DropInPaths | tr ' =' '\\n\\n' | grep '^/run/';"
+        " find /run/systemd/system /run/systemd/system.control /run/systemd/*.conf.d /run/sysctl.d /run/tmpfiles.d"
+        " /run/modprobe.d -mindepth 1 2>/dev/null; true; } | grep -vE '^/run/systemd/generator|\\.scope$|netplan' | sort -u; true"
+    ).split()
+    assert not told, f"in force until the next start: {', '.join(told)}"
+
+
 # What the check itself asks through: packages of the programs whose answers are believed.
 ASKED_THROUGH = (
     "aide coreutils dash diffutils findutils gawk mawk grep iproute2 libc-bin libpam-runtime login login.defs nftables openssh-server passwd"
@@ -223,6 +240,15 @@ SABOTAGE = (
         " && cp /bin/bash /usr/local/bin/sabotage && chmod 4755 /usr/local/bin/sabotage",
         mends="rm /etc/sudoers.d/zz-sabotage /usr/local/bin/sabotage",
         kills=("test_nobody_else_becomes_root",),
+    ),
+    Sabotage(
+        "until the next start the nightly check runs in the year 2099 only, and the journal keeps no logins",
+        on="host",
+        breaks="mkdir -p /run/systemd/system/apt-daily.timer.d /run/systemd/journald.conf.d"
+        " && printf '[Timer]\\nOnCalendar=\\nOnCalendar=2099-01-01\\n' > /run/systemd/system/apt-daily.timer.d/sabotage.conf"
+        " && printf '[Journal]\\nMaxLevelStore=notice\\n' > /run/systemd/journald.conf.d/sabotage.conf && systemctl daemon-reload",
+        mends="rm -r /run/systemd/system/apt-daily.timer.d /run/systemd/journald.conf.d && systemctl daemon-reload",
+        kills=("test_nothing_that_is_gone_at_the_next_start_changes_a_service",),
     ),
     Sabotage(
         "a program that says all is well stands before the system's own",
