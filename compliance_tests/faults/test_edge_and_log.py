@@ -107,3 +107,21 @@ def test_lines_of_an_outage_arrive_afterwards(topology: Topology, fleet: Fleet, 
     command = f"for i in $(seq {ARRIVES_S}); do [ $({found}) = 20 ] && exit 0; sleep 1; done; {found}; exit 1"
     done = log.run(command, timeout=ARRIVES_S + 20)
     assert done.rc == 0, f"{done.stdout.strip()} of 20 lines arrived"
+
+
+def test_a_line_with_the_name_of_a_seal_does_not_reach_the_witness(topology: Topology, fleet: Fleet) -> None:
+    """Any account of the log host may log under any name; one line that is no seal would break the chain for good."""
+    log, witness = (fleet.host(topology.nodes_of(tier)[0].name) for tier in ("log", "witness"))
+    mark = secrets.token_hex(8)
+    log.run_expect(
+        [0], f"runuser -u nobody -- logger -t jinku-seal {mark} && systemctl kill -s USR1 jinku-log-seal.service"
+    )
+    newest = log.check_output(
+        f"sleep 2; : {mark}; journalctl -t jinku-seal _SYSTEMD_UNIT=jinku-log-seal.service -n 1 -o cat"
+    )
+    # The seal was logged after the line, on the same way: when it has come, the line would have.
+    kept = "cat /var/lib/jinku-witness/*/*.log"
+    come = f"for i in $(seq 30); do {kept} | grep -qF '{newest[:80]}' && exit 0; sleep 1; done; exit 1"
+    witness.run_expect([0], come)
+    witness.run_expect([1], f"{kept} | grep -F {mark}")
+    witness.run_expect([0], f": {mark}; jinku-witness check /var/lib/jinku-witness 300")
