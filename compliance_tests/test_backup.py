@@ -203,8 +203,11 @@ def test_schedule_and_retention_are_what_was_decided(host, topology):
         assert f" {(wanted.hour + later) % 24:02d}:00:00" in timer, f"{kind}: {timer}"
         if kind in ("full", "verify"):
             assert f"={days} " in timer, f"{kind}: {timer}"
-    kept = host.check_output("grep ^repo1-retention-full= /etc/jinku/backup/pgbackrest.conf")
-    assert kept == f"repo1-retention-full={wanted.keep_days}"
+    assert host.check_output("systemctl is-active jinku-backup-health.timer") == "active"
+    # In whatever section and however indented: pgBackRest takes the most special.
+    kept = host.check_output("cat /etc/jinku/backup/pgbackrest.conf | tr -d ' \\t' | grep retention").splitlines()
+    assert kept == ["repo1-retention-full-type=time", f"repo1-retention-full={wanted.keep_days}"]
+    assert json.loads(host.check_output("cat /etc/jinku/backup/settings.json"))["keep_days"] == wanted.keep_days
 
 
 @pytest.mark.control("dengbao:8.1.10.11.b", "iso27001:A.8.13")

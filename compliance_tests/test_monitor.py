@@ -2,6 +2,7 @@
 """Central monitoring: every host is asked, tells nobody else, and whatever is wrong with it is an alarm that somebody gets."""
 
 import re
+import time
 
 import pytest
 from asking import ask, newest_change
@@ -68,7 +69,9 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
         assert list(reached.values()) == [1], f"the monitor's look from outside ({job}) fails: {reached}"
     if "backup" in tiers:
         look = f'jinku_backup_last_success_timestamp_seconds{{node="{subject.node}"}}'
-        kinds = _kinds(monitor.appeared(look, enough=lambda samples: _kinds(samples) >= KINDS))
+        told = monitor.appeared(look, enough=lambda samples: _kinds(samples) >= KINDS)
+        kinds = _kinds(told)
+        assert all(when <= time.time() + 60 for _, when in told), f"{subject.node} tells of copies of the future: {told}"
         assert kinds >= KINDS, f"{subject.node} tells of {sorted(kinds)} only"
     rules = monitor.rules()
     for name in (*OF_EVERY_HOST, *(alarm for tier in tiers for alarm in OF_TIERS.get(tier, ()))):
