@@ -71,7 +71,9 @@ def test_the_monitor_asks_the_host_and_knows_its_alarms(host, subject, monitor, 
         look = f'jinku_backup_last_success_timestamp_seconds{{node="{subject.node}"}}'
         told = monitor.appeared(look, enough=lambda samples: _kinds(samples) >= KINDS)
         kinds = _kinds(told)
-        assert all(when <= time.time() + 60 for _, when in told), f"{subject.node} tells of copies of the future: {told}"
+        assert all(when <= time.time() + 60 for _, when in told), (
+            f"{subject.node} tells of copies of the future: {told}"
+        )
         assert kinds >= KINDS, f"{subject.node} tells of {sorted(kinds)} only"
     rules = monitor.rules()
     for name in (*OF_EVERY_HOST, *(alarm for tier in tiers for alarm in OF_TIERS.get(tier, ()))):

@@ -64,7 +64,8 @@ def cached_path() -> Path:
 
 def find() -> Path | None:
     """An engine that can be used at once: the official one on PATH, else the cached one; None when there is none."""
-    quiet = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    # Each `pulumi version` leaves a file of its own in its home's logs.
+    quiet = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true", "PULUMI_HOME": str(cache_root() / "pulumi")}
     on_path = shutil.which("pulumi")
     if on_path and fits(_version_of([on_path, "version"], quiet)):
         return Path(on_path).resolve()

@@ -109,3 +109,13 @@ def test_what_pulumi_by_hand_lacks_is_said(lab, monkeypatch, tmp_path, capsys, o
     with pytest.raises(SystemExit):
         cli.main(["doctor", "--env", str(lab)])
     assert ("also need `pulumi-language-python`" in capsys.readouterr().out) is not official
+
+
+@pytest.mark.parametrize("verb", ["doctor", "plan", "up"])
+def test_a_wrong_controls_yaml_is_told_before_anything_is_looked_at(lab, capsys, verb):
+    (lab / "controls.yaml").write_text("waiver: []\nitems: {dengbao:0.0: {en: x, zh: x}}\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--env", str(lab)])
+    assert ended.value.code == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "controls.yaml: waiver: unknown key; one of schema_version, items, waivers" in said

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -14,6 +15,7 @@ from jinku.cli.exit_codes import EPILOG, ExitCode, Failure
 from jinku.engine import EngineError
 from jinku.lock import LockedError
 from jinku.model import InputError
+from jinku.places import cache_root, state_root
 
 #: In the order of a person's work.
 VERBS = (
@@ -115,7 +117,9 @@ def _explain(error: BaseException) -> tuple[str, ExitCode]:
     if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename:
         remedy = "a path that leads through folders only"
         if isinstance(error, PermissionError):
-            remedy = "another user, or other folders in JINKU_STATE_DIR and JINKU_CACHE_DIR"
+            ours = any(Path(error.filename).is_relative_to(root) for root in (state_root(), cache_root()))
+            other = "other folders in JINKU_STATE_DIR and JINKU_CACHE_DIR" if ours else "a place where you may write"
+            remedy = f"another user, or {other}"
         return f"{error.filename}: (file): {error.strerror}; {remedy}", ExitCode.PREREQUISITE
     if isinstance(error, FileNotFoundError) and error.errno is None:  # ours: a program that is missing, with its remedy
         return str(error), ExitCode.PREREQUISITE

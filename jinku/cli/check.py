@@ -7,6 +7,7 @@ import click
 
 from jinku.cli import examination
 from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.preflight import declared
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.ssh_access import is_up
@@ -36,6 +37,7 @@ def command(env: Selection, target: Path | None, nodes: tuple[str, ...], read_on
     for node in nodes:
         if node not in known:
             raise Failure(f"--node: there is no node {node!r}; one of {', '.join(sorted(known))}", ExitCode.USAGE)
+    declared(env)
     if not is_up(env.places):
         raise Failure(f"{env.environment.name}: is not up; `jinku up` first", ExitCode.PREREQUISITE)
     with Progress() as progress, progress.stage("check"):

@@ -7,6 +7,7 @@ import click
 
 from jinku import doctor, engine, provision
 from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.preflight import declared
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 from jinku.existing import findings as hosts
@@ -20,6 +21,7 @@ def command(env: Selection, as_json: bool) -> None:
 
     With the backend `existing` it looks at every host, too, over SSH: what is missing there before `jinku up`.
     """
+    declared(env)
     findings = doctor.examine(env.topology, env.places)
     if env.environment.backend == "existing":
         findings += hosts.look(env.topology, env.places, env.folder, list(env.topology.nodes))

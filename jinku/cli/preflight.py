@@ -4,6 +4,8 @@
 from jinku import doctor
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection
+from jinku.evidence.catalogue import load_catalogue
+from jinku.evidence.declared import DeclaredError, load_declared
 from jinku.existing import findings as hosts
 from jinku.model import Node, Topology
 from jinku.model.environment import Tier
@@ -40,11 +42,20 @@ def buildable(env: Selection) -> None:
         raise Failure("\n".join(f"{env.file}: {problem}" for problem in problems), ExitCode.USAGE)
 
 
+def declared(env: Selection) -> None:
+    """Refuse a controls.yaml that the check at the end could not read. :raises Failure: with exit code 2."""
+    try:
+        load_declared(env.folder, load_catalogue())
+    except DeclaredError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+
+
 def preflight(env: Selection) -> None:
     """Look at everything that `up` needs, and at hosts that exist and are not Jinku's yet.
 
-    :raises Failure: with exit code 5 and the remedies.
+    :raises Failure: with exit code 5 and the remedies; with exit code 2 when controls.yaml is wrong.
     """
+    declared(env)
     found = doctor.examine(env.topology, env.places)
     found += hosts.look(env.topology, env.places, env.folder, new_hosts(env))
     lacks = [finding for finding in found if finding.level is doctor.Level.MISSING]

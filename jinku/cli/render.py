@@ -23,6 +23,8 @@ from jinku.model.inventory import inventory
 )
 def command(env: Selection, output: Path | None) -> None:
     """Write the inventory, every host's and router's packet filter, the diagram and the request sheet for the network team."""
+    if output is None:
+        env.places.make()
     folder = output or env.places.state / "rendered"
     for name, text in _files(env).items():
         path = folder / name

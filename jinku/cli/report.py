@@ -13,7 +13,7 @@ from jinku.cli.selection import Selection, environment_option
 @environment_option
 @click.argument("records", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(env: Selection, records: Path | None) -> None:
-    """Write the report (zh and en, self-contained HTML) of RECORDS, else of the newest check, and print where it is."""
+    """Write the report (zh and en, self-contained HTML) of RECORDS, else of the newest whole check, and print where it is."""
     result, folder = examination.read(env, records)
     for path in examination.write(result, env, folder):
         click.echo(path)

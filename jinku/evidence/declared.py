@@ -25,6 +25,7 @@ from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from jinku.evidence.catalogue import Catalogue
 from jinku.evidence.records import Verdict, Waiver
@@ -115,6 +116,15 @@ class Declared(BaseModel):
         return None
 
 
+def _wrong(entry: ErrorDetails) -> str:
+    """What is wrong with a field, and what would be right."""
+    if entry["type"] != "extra_forbidden":
+        return f"{entry['msg']}; `jinku init` writes a commented example"
+    place = str(entry["loc"][0]) if len(entry["loc"]) > 1 else ""
+    models: dict[str, type[BaseModel]] = {"": Declared, "items": Statement, "waivers": WaiverEntry}
+    return f"unknown key; one of {', '.join(models[place].model_fields)}"
+
+
 def load_declared(folder: Path, catalogue: Catalogue) -> Declared:
     """Read ``folder``/controls.yaml; an absent file declares nothing.
 
@@ -128,10 +138,7 @@ def load_declared(folder: Path, catalogue: Catalogue) -> Declared:
     except yaml.YAMLError as error:
         raise DeclaredError(f"{path}: {error}") from error
     except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(map(str, entry['loc']))}: {entry['msg']}; see jinku/evidence/declared.py"
-            for entry in error.errors()
-        ]
+        lines = [f"{path}: {'.'.join(map(str, entry['loc']))}: {_wrong(entry)}" for entry in error.errors()]
         raise DeclaredError("\n".join(lines)) from error
     unknown = {*declared.items, *(entry.item for entry in declared.waivers)} - set(catalogue)
     if unknown:
