@@ -182,7 +182,7 @@ def test_a_canary_is_seen_on_no_wire(host, topology, places, subject, observe):
         assert seen[plain][1] > 0, "the watcher did not even see the word in clear, so nothing is proven"
 
 
-@pytest.mark.control("dengbao:8.1.2.2.a", "iso27001:A.8.24")
+@pytest.mark.control("dengbao:8.1.4.1.c", "iso27001:A.8.24")
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_the_host_believes_in_our_authorities_only(host, places):
