@@ -469,7 +469,8 @@ def test_a_check_without_records_is_no_result(tests, tmp_path, monkeypatch):
         check.run_check(Places("lab"), CHECKOUT / "inventories/lab")
 
 
-def test_a_check_hears_how_far_it_is(tmp_path, monkeypatch):
+def test_a_check_hears_how_far_it_is_and_no_setting_of_the_shell_leaves_a_test_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k no_test_has_this_name")
     monkeypatch.setattr(check, "TESTS", tmp_path)
     monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
     (tmp_path / "conftest.py").write_text(CONFTEST)

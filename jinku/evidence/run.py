@@ -54,6 +54,9 @@ def pytest_environment(places: Places) -> dict[str, str]:
         **os.environ,
         # No plugin but our own: whatever else is installed would cost seconds and may change what runs.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # Whoever runs the check cannot leave out tests by their own shell's settings, and have it look whole.
+        "PYTEST_ADDOPTS": "",
+        "PYTEST_PLUGINS": "",
         # Compiled tests are kept, outside the checkout; an empty value is the same as none.
         "PYTHONPYCACHEPREFIX": str(places.cache / "pycache"),
         "PYTHONDONTWRITEBYTECODE": "",
