@@ -37,7 +37,7 @@ SERVER_SAYS_NO = {
 
 
 #: An address that nobody has (RFC 5737).
-OUTSIDE = "192.0.2.1"
+NOBODYS_ADDRESS = "192.0.2.1"
 
 
 def as_user(name: str) -> str:
@@ -102,7 +102,7 @@ def people_on(topology: Topology, node: str) -> list[Operator]:
     return list(accounts_on(topology.env, topology.node(node)))
 
 
-def sshd_setting(host: Host, user: str = "", address: str = OUTSIDE) -> dict[str, str]:
+def sshd_setting(host: Host, user: str = "", address: str = NOBODYS_ADDRESS) -> dict[str, str]:
     """Effective settings of sshd, as it would apply them to ``user`` coming from ``address`` (Match blocks included)."""
     where = f" -C user={user},host=probe.invalid,addr={address}" if user else ""
     lines = host.check_output(f"/usr/sbin/sshd -T{where}").splitlines()

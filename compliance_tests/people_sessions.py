@@ -123,9 +123,8 @@ class People:
             except VaultError as error:
                 said = str(error)
                 refused = " is refused (" in said or "asks for no second technique" in said
-                if not refused or said.startswith(
-                    "ssh_people/sign/"
-                ):  # then it was let in, and only the signing failed
+                # A refusal to sign came behind the login, which a wrong code must not pass.
+                if not refused or said.startswith("ssh_people/sign/"):
                     raise
                 self._refused[name] = str(error)
             else:

@@ -4,7 +4,16 @@
 import re
 
 import pytest
-from asking import KEEP_ACCOUNTS, OUTSIDE, PUT_ACCOUNTS_BACK, ask, pam_tries, people_on, ssh_attempt, sshd_setting
+from asking import (
+    KEEP_ACCOUNTS,
+    NOBODYS_ADDRESS,
+    PUT_ACCOUNTS_BACK,
+    ask,
+    pam_tries,
+    people_on,
+    ssh_attempt,
+    sshd_setting,
+)
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -39,7 +48,7 @@ def test_sshd_takes_no_password_from_anybody(host, topology):
 
     zh: sshd 对任何账户（含 Match 块）均不接受口令，仅余密码技术鉴别。
     """
-    strangers = [(user, OUTSIDE) for user in ("", "root", "automation", "nobody", *people(topology))]
+    strangers = [(user, NOBODYS_ADDRESS) for user in ("", "root", "automation", "nobody", *people(topology))]
     bastions = [(user, str(node.address)) for user in ("root", "nobody") for node in topology.nodes_of("bastion")]
     for user, address in strangers + bastions:
         setting = sshd_setting(host, user, address)

@@ -215,6 +215,16 @@ def test_a_second_restore_waits_for_the_first(program: Any) -> None:
                 again()
 
 
+def test_a_restore_that_is_to_replace_nothing_leaves_an_earlier_copy(program: Any) -> None:
+    """A check restores this way: what lies there is somebody's."""
+    restore, places = program("restore"), program("places")
+    places.SCRATCH.mkdir()
+    (places.SCRATCH / "database").touch()
+    with pytest.raises(places.BackupError, match="somebody's restored copy lies there"):
+        restore.restore(None, beside_none=True)
+    assert (places.SCRATCH / "database").exists()
+
+
 def test_a_copy_that_would_fill_the_volume_is_refused(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     copies, restore, places = program("copies"), program("restore"), program("places")
     size = 1 << 20

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the edge takes over of the files that an operator brings (roles/edge, jinku-edge-certificate). The judgement itself: faults/."""
 
-import importlib.util
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
+from programs import loaded
 
 PROGRAM = Path(__file__).parent.parent / "roles/edge/files/usr/local/sbin/jinku-edge-certificate"
 
@@ -14,9 +13,7 @@ PROGRAM = Path(__file__).parent.parent / "roles/edge/files/usr/local/sbin/jinku-
 def program(tmp_path, monkeypatch):
     """The program, with a folder of its own, a judge who finds everything sound, and an Apache that only notes that it was told."""
     monkeypatch.setenv("JINKU_EDGE", str(tmp_path))
-    loader = SourceFileLoader("jinku_edge_certificate", str(PROGRAM))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
+    module = loaded(PROGRAM)
     module.told = []
     monkeypatch.setattr(module, "flaw", lambda *_: "")
     monkeypatch.setattr(module, "reload_apache", lambda: module.told.append("reload"))

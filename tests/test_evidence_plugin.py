@@ -511,3 +511,14 @@ def test_a_waived_finding_is_expected_and_stays_a_finding_and_another_fails_the_
     assert "1 xfailed" in done.stdout
     verdicts = {record.item: str(record.verdict) for record in read_result(document).records}
     assert verdicts["dengbao:8.1.4.1.d"] == "nonconform"
+
+
+def test_a_waiver_excuses_no_test_that_could_not_judge(tmp_path, monkeypatch):
+    """What it rests on ended in an error: that is no finding, and so none that anybody has accepted."""
+    waived = WAIVER.replace("dengbao:8.1.4.1.d", "dengbao:8.1.4.1.c").replace("application:*", "edge:*")
+    for raised, code in (("assert False, 'no monitor'", 0), ("1 / 0", 1)):
+        folder = tmp_path / f"exit-{code}"
+        folder.mkdir()
+        declare(waived, folder, monkeypatch)
+        done, _ = run(folder, SETUP % raised)
+        assert done.returncode == code, done.stdout + done.stderr

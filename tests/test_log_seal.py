@@ -3,12 +3,11 @@
 
 import gzip
 import hashlib
-import importlib.util
 import json
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
+from programs import loaded
 
 PROGRAM = Path(__file__).parent.parent / "roles/log/files/usr/local/sbin/jinku-log-seal"
 NAME = "db1/2026-11-28.log"
@@ -18,9 +17,7 @@ TEXT = b"a line\n" * 1000
 @pytest.fixture
 def seals():
     """The program's own function, without its loop; the program keeps what it has read in ``files`` and ``state``."""
-    loader = SourceFileLoader("jinku_log_seal", str(PROGRAM))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
+    module = loaded(PROGRAM)
     files, state = {}, {"number": 0, "digest": ""}
     return lambda folder: [file for line in module.seals(folder, files, state) for file in json.loads(line)["files"]]
 

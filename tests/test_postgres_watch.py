@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the look every few seconds does with a server that is down (roles/postgres, jinku-postgres watch)."""
 
-import importlib.util
-from importlib.machinery import SourceFileLoader
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from programs import loaded
 
 from jinku.places import CHECKOUT
 
@@ -14,9 +13,7 @@ PROGRAM = CHECKOUT / "roles/postgres/files/usr/local/sbin/jinku-postgres"
 
 @pytest.fixture
 def program(tmp_path, monkeypatch) -> ModuleType:
-    loader = SourceFileLoader("jinku_postgres", str(PROGRAM))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
+    module = loaded(PROGRAM)
     monkeypatch.setattr(module, "FENCED", tmp_path / "fenced")
     return module
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """When the vault's server is restarted (roles/vault, jinku-vault): a restart closes what its operators have opened."""
 
-import importlib.util
 import os
 import time
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from programs import loaded
 
 from jinku.places import CHECKOUT
 
@@ -18,9 +17,7 @@ PROGRAM = CHECKOUT / "roles/vault/files/usr/local/sbin/jinku-vault"
 @pytest.fixture
 def program(tmp_path, monkeypatch) -> ModuleType:
     """The program, with settings that were written 100 s ago."""
-    loader = SourceFileLoader("jinku_vault", str(PROGRAM))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
+    module = loaded(PROGRAM)
     settings = tmp_path / "openbao.hcl"
     settings.touch()
     os.utime(settings, (time.time() - 100,) * 2)

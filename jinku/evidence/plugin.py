@@ -221,22 +221,23 @@ class Check:
         report = yield
         thing = subject_of(item)
         if thing is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-            self._record(item, thing, call, report)
-            self._accept(item, thing, report)
+            self._accept(item, thing, report, self._record(item, thing, call, report))
         return report
 
-    def _accept(self, item: pytest.Item, thing: Object, report: pytest.TestReport) -> None:
+    def _accept(self, item: pytest.Item, thing: Object, report: pytest.TestReport, verdict: Verdict) -> None:
         """Let a finding that is waived for every item of the test end the run as an expected failure.
 
         The record stays nonconform: a waiver explains a finding, and only pytest's own exit code heeds it.
         """
         names = cast("pytest.Mark", item.get_closest_marker("control")).args
         waivers = [self.declared.waiver(name, thing.id, self.started.date()) for name in names]
-        if report.failed and waivers[0] is not None and all(waivers):
+        if verdict is Verdict.NONCONFORM and waivers[0] is not None and all(waivers):
             report.outcome = "skipped"
             report.wasxfail = f"waived: {waivers[0].reason}"
 
-    def _record(self, item: pytest.Item, thing: Object, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    def _record(
+        self, item: pytest.Item, thing: Object, call: pytest.CallInfo[None], report: pytest.TestReport
+    ) -> Verdict:
         if asks_only(item) and report.passed:
             if waiting.waited():
                 self.ahead.forget(item.nodeid)
@@ -266,6 +267,7 @@ class Check:
                     ended=datetime.fromtimestamp(call.stop, UTC),
                 )
             )
+        return verdict
 
     def pytest_sessionfinish(self) -> None:
         """Close the channels; judge, and write the document."""

@@ -26,9 +26,8 @@ def test_files_edited_by_hand_are_named_and_mended_and_nothing_else_is_touched()
     plan = jinku("plan")
     assert plan.returncode == 0, plan.stdout
     lines = [line.strip() for line in plan.stdout.splitlines()]
-    told = [
-        line for line in lines if ": /" in line and not line.startswith(("--- ", "+++ "))
-    ]  # heads of the differences
+    # Not the heads of the differences.
+    told = [line for line in lines if ": /" in line and not line.startswith(("--- ", "+++ "))]
     for node, path in wrong.items():
         assert any(line.startswith(f"{node}:") and path in line for line in told), f"{path}\n{plan.stdout}"
     strange = [line for line in told if not any(line.startswith(f"{node}:") for node in wrong)]

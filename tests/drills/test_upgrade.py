@@ -77,7 +77,7 @@ def run(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess
 
 
 def test_this_jinku_takes_over_what_an_earlier_one_built(earlier: Path) -> None:
-    # What the earlier one's own check would have said is not tried here, and takes minutes.
+    # What the earlier one's own check would have said is not tried here, and takes minutes. (Later ones heed no such setting.)
     before = run(earlier, "up", PYTEST_ADDOPTS="-k no_test_has_this_name")
     assert "did not come up" not in before.stdout, before.stdout[-5000:]
     assert party(Places(NAME), "crm1", CUSTOMER, make=True) == 1
