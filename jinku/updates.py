@@ -79,7 +79,7 @@ class Waiting:
 
     @property
     def work(self) -> bool:
-        """Whether the roll has something to do here; a restart of the machine alone is none, for policy may forbid it."""
+        """Whether the roll has something to do here; a restart of the machine alone is none, for only the environment may allow it."""
         return bool(self.packages or self.unfinished or self.restart or self.unsettled)
 
     def __str__(self) -> str:
@@ -88,6 +88,7 @@ class Waiting:
         told = [f"{len(self.packages)} to upgrade, {security} of them for security"] if self.packages else []
         told += [f"to be finished: {', '.join(self.unfinished)}"] if self.unfinished else []
         told += [f"run old code: {', '.join(self.restart)}"] if self.restart else []
+        told += [f"should be restarted as a machine: {'; '.join(self.reboot)}"] if self.reboot else []
         told += ["the integrity check has not taken in the last roll"] if self.unsettled else []
         return "; ".join(told) or "nothing to do"
 
@@ -151,11 +152,12 @@ def way_back(node: str, packages: Sequence[Package]) -> str:
 
 @dataclass
 class Roll:
-    """A roll through ``order``; ``done`` holds what was done so far, also after it stopped."""
+    """A roll through ``order``; ``done`` holds what was done so far, also after it stopped. ``reboot``: machines may be restarted."""
 
     order: Sequence[Node]
     hands: Hands
     tell: Callable[[str], None]
+    reboot: bool = False
     done: list[Done] = field(default_factory=list)
 
     def waiting(self) -> list[tuple[Node, Waiting]]:
@@ -165,7 +167,8 @@ class Roll:
         told = self.hands.look(self.order, True)
         if mute := [f"{one.node}: {one.error}" for one in told if one.error]:
             raise RefusedError(_lines("these hosts do not say what waits; nothing was touched:", mute))
-        return [(node, one) for node, one in zip(self.order, told, strict=True) if one.work]
+        pairs = zip(self.order, told, strict=True)
+        return [(node, one) for node, one in pairs if one.work or (self.reboot and one.reboot)]
 
     def host(self, node: Node, waiting: Waiting, rest: Sequence[Node]) -> Done:
         """Update one host, and wait until everything is well again. ``rest``: those whose turn has not come.
@@ -192,10 +195,8 @@ class Roll:
             self.tell(f"{node.name}: {package}")
         (now,) = self.hands.look([node], False)
         done.reboot = now.reboot
-        if now.work:
+        if now.work or now.reboot:
             self.tell(f"{node.name}: left as it is: {now}")
-        for reason in now.reboot:
-            self.tell(f"{node.name}: should be restarted as a machine: {reason}")
         return done
 
 

@@ -125,6 +125,13 @@ def test_a_machine_that_should_restart_is_no_work_by_itself():
     assert world.through().done == []
 
 
+def test_where_the_environment_allows_it_a_machine_that_should_restart_is_work():
+    world = World([Waiting("db2", reboot=("kernel 6.12.2 is installed, 6.12.1 runs",))])
+    roll = world.roll()
+    roll.reboot = True
+    assert [node.name for node, _ in roll.waiting()] == ["db2"]
+
+
 def test_what_is_not_well_refuses_the_roll_before_anything_is_touched():
     world = World(waiting("db2"), unwell={0: ["crm1: degraded, jinku-crm.service"]})
     with pytest.raises(RefusedError, match=r"nothing was touched:\n  crm1: degraded, jinku-crm"):

@@ -26,7 +26,8 @@ def command(env: Selection, names: tuple[str, ...], only_list: bool) -> None:
     """Bring the hosts' packages up to date, one host at a time.
 
     Begins only when everything is well, and goes to the next host only when everything is well again: the other site and standbys
-    first, then what others depend on, each by itself. Programs that run old code are restarted; a machine is not, unless policy says so.
+    first, then what others depend on, each by itself. Programs that run old code are restarted; a machine only where
+    environment.yaml says `updates: {reboot: true}`.
     Where a host does not become well the roll stops; the same command again goes on from there.
     """
     known = {node.name for node in env.topology.nodes}
@@ -60,8 +61,6 @@ def _list(env: Selection, names: tuple[str, ...]) -> None:
     for one in found:
         if not one.error:
             click.echo(f"{one.node}: {one}")
-        for reason in one.reboot:
-            click.echo(f"{one.node}: should be restarted as a machine: {reason}")
     if mute := [f"{one.node}: {one.error}" for one in found if one.error]:
         raise Failure("\n".join(mute))
 
@@ -82,7 +81,7 @@ def _roll(env: Selection, names: tuple[str, ...], progress: Progress) -> None:
         change=change,
     )
     begun, error = time.monotonic(), "interrupted"
-    roll = updates.Roll(_order(env, names), hands, progress.line)
+    roll = updates.Roll(_order(env, names), hands, progress.line, reboot=env.environment.updates.reboot)
     try:
         _hosts(roll, progress)
         error = ""

@@ -276,6 +276,13 @@ class Vault(Section):
     Absent: static where `disposable` is true, shamir elsewhere. Cannot be changed once the vault is set up."""
 
 
+class Updates(Section):
+    """What `jinku update` may do."""
+
+    reboot: bool = False
+    """true: it restarts a machine where nothing less puts an update into force (a kernel), one at a time. Else it names the machine."""
+
+
 class Environment(Section):
     """The whole of environment.yaml."""
 
@@ -313,6 +320,8 @@ class Environment(Section):
     """How long things are kept."""
     backup: Backup = Backup()
     """What is kept of the past."""
+    updates: Updates = Updates()
+    """What `jinku update` may do."""
     objectives: Objectives = Objectives()
     """What the business accepts to lose."""
     nodes: tuple[ExtraNode, ...] = ()

@@ -49,6 +49,7 @@ def shared_variables(topology: Topology, places: Places, generated_keys: dict[st
             "disposable": env.disposable,
             "timezone": env.timezone,
             "log_retention_days": env.retention.log_days,
+            "updates": env.updates.model_dump(mode="json"),
             "backup": env.backup.model_dump(mode="json"),
             "crm": {"database": "crm", **env.crm.model_dump(mode="json")},
             "vault": {"seal": env.vault.seal or ("static" if env.disposable else "shamir")},

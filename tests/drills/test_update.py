@@ -2,18 +2,23 @@
 """Packages of an older version on three hosts: `update` rolls, users hardly notice, data stays; a broken package stops it. Lab only."""
 
 import json
+import os
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import yaml
 from running import ENVIRONMENT, PLACES, TOPOLOGY, edge_answers, jinku, on, party
 
 from jinku.cli.exit_codes import ExitCode
+from jinku.model import environment_file
 
 pytestmark = [
     pytest.mark.long_drill,
@@ -145,6 +150,15 @@ def version(node: str, package: str) -> str:
     return on(node, f"dpkg-query -W -f '${{Version}}' {package}")
 
 
+def boot(node: str) -> str:
+    """Which start of the machine runs."""
+    return on(node, "cat /proc/sys/kernel/random/boot_id").strip()
+
+
+def names_of_all() -> list[str]:
+    return [node.name for node in TOPOLOGY.nodes]
+
+
 def canaries(content: str = "") -> dict[str, str]:
     """Content, place on the disk and time of a file on each volume; ``content``: write it there before."""
     found = {}
@@ -205,6 +219,42 @@ def test_a_security_update_rolls_through_layers_and_hosts_keep_their_data() -> N
     assert (line["verb"], line["ok"], sorted(host["node"] for host in line["hosts"])) == ("update", True, sorted(nodes))
     log = TOPOLOGY.nodes_of("log")[0].name
     assert older[nodes[0]][0] in as_root(log, "grep -rhs jinku-updates /var/log/remote | tail -n 200"), "not on record"
+
+
+@pytest.fixture
+def may_restart(tmp_path: Path) -> Path:
+    """The same environment, whose machines may be restarted."""
+    folder = environment_file(os.environ.get("JINKU_ENV") or "lab").parent
+    made = tmp_path / ENVIRONMENT.name
+    shutil.copytree(folder, made)
+    file = made / "environment.yaml"
+    told = {**yaml.safe_load(file.read_text()), "updates": {"reboot": True}}
+    file.write_text(yaml.safe_dump(told, allow_unicode=True))
+    return made
+
+
+@pytest.mark.usefixtures("up_to_date")
+def test_machines_that_must_restart_do_so_one_at_a_time_and_keep_their_data(may_restart: Path) -> None:
+    """The way in, the vault and a database among them: what the roll itself goes through, and what opens the volumes."""
+    nodes = [TOPOLOGY.nodes_of(tier)[0].name for tier in ("vault", "postgres", "bastion")]
+    before, kept = {node: boot(node) for node in names_of_all()}, canaries(secrets.token_hex(8))
+    for node in nodes:
+        as_root(node, "touch /run/reboot-required")
+
+    with_no_word = jinku("update")
+    assert with_no_word.returncode == ExitCode.OK, with_no_word.stdout
+    assert "nothing to update" in with_no_word.stdout
+    assert {node: boot(node) for node in names_of_all()} == before, "nobody said that a machine may be restarted"
+
+    rolled = jinku("update", env=may_restart)
+    print(rolled.stdout)
+    assert rolled.returncode == ExitCode.OK, rolled.stdout
+    after = {node: boot(node) for node in names_of_all()}
+    assert {node for node in after if after[node] != before[node]} == set(nodes)
+    assert canaries() == kept
+    assert "nothing to update" in jinku("update", env=may_restart).stdout
+    assert jinku("status").returncode == ExitCode.OK
+    assert edge_answers()
 
 
 @pytest.mark.usefixtures("up_to_date")
