@@ -15,11 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import own_kernel
 from machines import (
     CLOCK,
     FOLDER,
     INTERFACE,
     KEEPER,
+    LOOK_SECONDS,
     OWNER,
     ROUTER,
     SWITCH,
@@ -45,14 +47,20 @@ from jinku.model import Node, Topology, load_environment
 from jinku.places import CHECKOUT
 from stacks.provider.lab.sources import controller_sources
 
-__all__ = ["INTERFACE", "OWNER", "SWITCH", "DataCentre", "image"]
+_DISK_GIB, _MEMORY_MIB = 40, 1024
+#: The host that is a machine with a kernel of its own, where a whole environment comes up: the witness and the copies, on two empty disks.
+MACHINE = "aud2"
+__all__ = ["INTERFACE", "MACHINE", "OWNER", "SWITCH", "DataCentre", "image"]
 
 
 class DataCentre:
-    """All hosts of an environment, their network, mirror and clock. ``device_volumes``: volumes handed over as empty disks."""
+    """All hosts of an environment, their network, mirror and clock. ``device_volumes``: volumes handed over as empty disks.
 
-    def __init__(self, topology: Topology, device_volumes: Sequence[str] = ()) -> None:
-        self.topology, self._device_volumes = topology, device_volumes
+    ``machines``: hosts that are machines with a kernel of their own (QEMU), all of whose volumes are empty disks; the others are guests.
+    """
+
+    def __init__(self, topology: Topology, device_volumes: Sequence[str] = (), machines: Sequence[str] = ()) -> None:
+        self.topology, self._device_volumes, self.machines = topology, device_volumes, machines
         self.controller = str(topology.env.outside.mirror[0])
         self.key = FOLDER / "deploy"
         self.hosts = {node.name: self._bare(node) for node in topology.nodes}
@@ -191,9 +199,12 @@ class DataCentre:
 
     # -- one host
 
-    def make(self, name: str, lower: Path, disk_gib: int = 40) -> None:
+    def make(self, name: str, lower: Path, disk_gib: int = _DISK_GIB) -> None:
         """Lay out a host's own files over ``lower`` and switch it on."""
         host = self.hosts[name]
+        if name in self.machines:
+            self._make_machine(host)
+            return
         for part in ("merged", "mounts", "disk"):
             (host.folder / part).mkdir(parents=True)
         file_system(host.folder / "disk.ext4", disk_gib)
@@ -223,9 +234,44 @@ class DataCentre:
             do("ip", "-n", SWITCH, "link", "set", port, "master", host.bridge, "up")
         self.start(name)
 
+    def _make_machine(self, host: Bare) -> None:
+        """The same, as a machine: its disks are files, its cable a tap on the bridge of its zone."""
+        (host.folder / "own").mkdir(parents=True)
+        own_files(host, host.folder / "own", self.key.with_suffix(".pub").read_text())
+        (host.folder / "own/etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
+        own_kernel.lay(host.folder / "root.raw", host.folder / "own", _DISK_GIB)
+        for volume in host.node.volumes:
+            self.raw(host.node.name, volume.name).touch()
+            os.truncate(self.raw(host.node.name, volume.name), volume.size_gib * 2**30)
+        tap = f"t.{host.node.name}"
+        do("ip", "-n", SWITCH, "tuntap", "add", "dev", tap, "mode", "tap")
+        do("ip", "-n", SWITCH, "link", "set", tap, "master", host.bridge, "up")
+        self.start(host.node.name)
+
+    def raw(self, name: str, disk: str) -> Path:
+        """A disk of a machine as it lies on the controller; the system's is `root`."""
+        return self.hosts[name].folder / f"{disk}.raw"
+
+    def _start_machine(self, host: Bare) -> None:
+        name = host.node.name
+        disks = {disk: self.raw(name, disk) for disk in ("root", *(volume.name for volume in host.node.volumes))}
+        # slot 3 of the first bus, which the kernel calls ens3
+        card = ["-netdev", f"tap,id=net,ifname=t.{name},script=no,downscript=no"]
+        card += ["-device", "virtio-net-pci,netdev=net,addr=0x3,romfile="]
+        words = ["nsenter", f"--net=/run/netns/{SWITCH}", *own_kernel.start_words(disks, card, _MEMORY_MIB)]
+        with (host.folder / "console.log").open("ab") as console:
+            started = subprocess.Popen(
+                words, env={**os.environ, "BARE": FOLDER.name}, cwd="/", stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                start_new_session=True,
+            )  # fmt: skip
+        (FOLDER / "pids" / name).write_text(str(started.pid))
+
     def start(self, name: str) -> None:
         """Switch a host on."""
         host = self.hosts[name]
+        if name in self.machines:
+            self._start_machine(host)
+            return
         do("ip", "-n", host.netns, "addr", "flush", "dev", INTERFACE)  # its network outlives it, unlike a real one's
         told = {
             **json.loads((host.folder / "boot.json").read_text()),
@@ -245,6 +291,12 @@ class DataCentre:
 
     def stop(self, name: str) -> None:
         """Cut a host's power."""
+        if name in self.machines:
+            pid = int((FOLDER / "pids" / name).read_text())
+            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            return
         kill(self.hosts[name].netns)
 
     def remove(self, name: str) -> None:
@@ -259,10 +311,11 @@ class DataCentre:
     def wait(self, name: str) -> None:
         """Return when the host's sshd answers, asked from the router, which no filter of its own holds back."""
         probe = ["nsenter", f"--net=/run/netns/{ROUTER}", "bash", "-c", f"</dev/tcp/{self.hosts[name].node.address}/22"]
-        until(lambda: subprocess.run(probe, capture_output=True, check=False).returncode == 0, name)
+        seconds = own_kernel.BOOT_SECONDS if name in self.machines else LOOK_SECONDS
+        until(lambda: subprocess.run(probe, capture_output=True, check=False).returncode == 0, name, seconds)
 
     def inside(self, name: str, command: str, check: bool = True) -> str:
-        """Run a command on a host as its owner does at the console: as root, by no network."""
+        """Run a command on a guest as its owner does at the console: as root, by no network."""
         leader = next(
             pid
             for pid in pids(self.hosts[name].netns)
@@ -275,7 +328,8 @@ class DataCentre:
 
     def host_key(self, name: str) -> str:
         """The host's public key as its owner reads it at the console."""
-        text = (self.hosts[name].folder / "disk/upper/etc/ssh/ssh_host_ed25519_key.pub").read_text()
+        own = self.hosts[name].folder / ("own" if name in self.machines else "disk/upper")
+        text = (own / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
         return " ".join(text.split()[:2])
 
 

@@ -5,13 +5,15 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import own_kernel
 import pytest
 import yaml
-from bare_hosts import INTERFACE, OWNER, DataCentre, image
+from bare_hosts import INTERFACE, MACHINE, OWNER, DataCentre, image
 
 from jinku.model import Topology, load_environment
 from jinku.model.flow_sheet import flow_sheet_csv
@@ -25,9 +27,10 @@ OPERATORS = {
 }
 CONTROLLER = "172.29.84.1"
 DISK = "aud1-logs"
+MACHINE_DISKS = ("aud2-seals", "aud2-backup")
 
 
-def choices(key):
+def choices(key, machine_disks=()):
     """Small networks (a /29 a zone), a zone elsewhere at site b, IPv4 alone there, hosts at other addresses, another interface."""
     return {
         "schema_version": 1,
@@ -48,7 +51,8 @@ def choices(key):
             "user": OWNER,
             "key": str(key),
             "interface": INTERFACE,
-            "disks": {DISK: {"device": "/dev/vdb", "format": True}},
+            "disks": {DISK: {"device": "/dev/vdb", "format": True}}
+            | {name: {"device": f"/dev/disk/by-id/virtio-{name}", "format": True} for name in machine_disks},
         },
     }
 
@@ -76,12 +80,14 @@ def ruleset(sheet, without=""):
 class Environment:
     """The environment with its hosts, and `jinku` as a person calls it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, machine: bool) -> None:
         self.folder = folder
         self.file = folder / "environment.yaml"
-        self.choices = choices(Path(os.environ.get("JINKU_BARE_DIR", "/var/tmp/jinku-bare")) / "deploy")
+        self.choices = choices(
+            Path(os.environ.get("JINKU_BARE_DIR", "/var/tmp/jinku-bare")) / "deploy", MACHINE_DISKS * machine
+        )
         self.write()
-        self.centre = DataCentre(self.topology, [DISK])
+        self.centre = DataCentre(self.topology, [DISK], [MACHINE] * machine)
         self.places = Places("bare")
 
     @property
@@ -109,6 +115,15 @@ class Environment:
         assert done.returncode == (5 if missing else 0), done.stderr
         return missing
 
+    def inside(self, name, command):
+        """What a command prints on a host that is up: on a machine by the automation account, for it has no console here."""
+        if name not in self.centre.machines:
+            return self.centre.inside(name, command)
+        words = ["ssh", "-F", self.places.ssh_config, name, "--", f"sudo -n sh -c {shlex.quote(command)}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, f"{name}: {command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
     def untouched(self):
         """Nothing of Jinku's is on any host."""
         for name in self.centre.hosts:
@@ -119,13 +134,16 @@ class Environment:
 
 
 @pytest.fixture(scope="session")
-def bare(tmp_path_factory):
-    """Seven bare hosts, their network closed but for the sheet, and nothing of Jinku's on them."""
+def bare(request, tmp_path_factory):
+    """Nine bare hosts, their network closed but for the sheet, and nothing of Jinku's on them; one is a machine where a whole `up` is asked for."""
     if os.geteuid() != 0:
         pytest.skip("needs root: it makes hosts")
+    machine = any(item.get_closest_marker("existing_up") for item in request.session.items)
+    if machine and (lack := own_kernel.missing()):
+        pytest.skip(lack)
     before = os.environ.get("JINKU_STATE_DIR")
     os.environ["JINKU_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
-    environment = Environment(tmp_path_factory.mktemp("bare"))
+    environment = Environment(tmp_path_factory.mktemp("bare"), machine=machine)
     try:
         environment.centre.up()
         environment.guard()

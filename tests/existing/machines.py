@@ -23,7 +23,7 @@ SWITCH, ROUTER, WAN = "bare-switch", "bare-router", "bare-wan"
 FOLDER = Path(os.environ.get("JINKU_BARE_DIR", "/var/tmp/jinku-bare"))
 GROUPS = Path("/sys/fs/cgroup")
 INCLUDE = "systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,ca-certificates"
-_LOOK_SECONDS = 120.0
+LOOK_SECONDS = 120.0
 
 KEEPER = """
 for root in $HIERARCHIES; do
@@ -239,9 +239,9 @@ def listens(address: str, port: int) -> bool:
         return False
 
 
-def until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _LOOK_SECONDS
+def until(true: Callable[[], bool], what: str, seconds: float = LOOK_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: not there after {_LOOK_SECONDS:.0f} s")
+            raise RuntimeError(f"{what}: not there after {seconds:.0f} s")
         time.sleep(0.2)

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from vault_world import ROLES, World
-from virtual_machine import Machine, missing
+from virtual_machine import Machine, own_kernel
 
 from jinku.escrow import ensure_escrow
 from jinku.places import CHECKOUT, Places
@@ -52,7 +52,7 @@ def enrol(vm: Machine, world: World, host: str, etc: str) -> None:
 @pytest.fixture(scope="module")
 def vm(ready: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The machine crm1, enrolled, with two empty disks; of Jinku it has the way to the vault only."""
-    if lack := missing():
+    if lack := own_kernel.missing():
         pytest.skip(lack)
     begun = time.monotonic()
     machine = Machine(tmp_path_factory.mktemp("vm"), "crm1", {NAME: 128, "spare": 64})

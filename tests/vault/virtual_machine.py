@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine with a kernel of its own: the bare Debian of tests/existing with Debian's kernel, by QEMU. Root only.
-
-By KVM where the processor has it; in software elsewhere, where a start takes a minute or two (also by kvm_pvm, which starts no such kernel).
+"""A machine with a kernel of its own (tests/existing/own_kernel.py), alone.
 
 It reaches this machine's loopback at 10.0.2.2 (user networking of QEMU), and is reached by SSH at a port on loopback.
 """
 
 import hashlib
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,67 +14,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "existing"))
 
-from machines import do, image
+import own_kernel
+from machines import do
 
-KERNEL = ("linux-image-cloud-amd64", "cryptsetup-bin")
 GATEWAY = "10.0.2.2"
 _MEMORY_MIB = 768
-_ROOT_GIB = 6
-_BOOT_SECONDS = 480.0
-
-
-def missing() -> str:
-    """What this machine lacks for machines of its own; empty where it lacks nothing."""
-    if os.geteuid() != 0:
-        return "needs root: it makes a machine's disk"
-    lacks = [name for name in ("qemu-system-x86_64", "mmdebstrap", "cryptsetup") if not shutil.which(name)]
-    return f"needs {', '.join(lacks)} (`apt-get install qemu-system-x86 mmdebstrap cryptsetup-bin`)" if lacks else ""
-
-
-def processor() -> list[str]:
-    """Words for QEMU. kvm_pvm, which gives /dev/kvm to a machine that is virtual itself, starts no kernel of Debian's."""
-    if os.access("/dev/kvm", os.W_OK) and any(Path("/sys/module", name).exists() for name in ("kvm_intel", "kvm_amd")):
-        return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg", "-cpu", "Nehalem"]
-
-
-#: An initrd with the drivers of these disks alone; Debian's own takes QEMU half a minute more.
-INITRD = """
-mount --bind "$1" "$1"; mount -t proc proc "$1/proc"; mount -t tmpfs tmpfs "$1/tmp"
-cp -a "$1/etc/initramfs-tools" "$1/tmp/conf"
-sed -i s/^MODULES=.*/MODULES=list/ "$1/tmp/conf/initramfs.conf"; printf 'virtio_pci\\nvirtio_blk\\nvirtio_net\\next4\\n' >"$1/tmp/conf/modules"
-chroot "$1" mkinitramfs -d /tmp/conf -o /tmp/initrd "$(basename "$1"/boot/vmlinuz-* | sed s/vmlinuz-//)"
-cp "$1/tmp/initrd" "$2"
-"""
 #: What a test's machine needs not: it would take the emulated processor most of the start.
 MASKED = ("e2scrub_reap.service", "systemd-timesyncd.service", "cron.service", "apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer",
           "systemd-update-utmp.service", "systemd-networkd-wait-online.service", "keyboard-setup.service", "console-setup.service",
           "getty@tty1.service", "serial-getty@ttyS0.service", "nftables.service", "systemd-pstore.service", "ldconfig.service",
           "systemd-journal-catalog-update.service", "systemd-hwdb-update.service", "ifupdown-pre.service", "systemd-rfkill.socket", "user@0.service")  # fmt: skip
-
-
-def initrd() -> Path:
-    """What the kernel starts with; made once and cached."""
-    folder = image(more=KERNEL)
-    file = folder.with_suffix(".initrd")
-    if not file.exists():
-        draft = file.with_suffix(f".{os.getpid()}")
-        do("unshare", "--mount", "--propagation", "private", "sh", "-euc", INITRD, "sh", folder, draft)
-        draft.rename(file)
-    return file
-
-
-def root_disk() -> Path:
-    """The system's disk as every machine begins with it; made once and cached, beside the folder that it is made of."""
-    folder = image(more=KERNEL)
-    disk = folder.with_suffix(".disk")
-    if not disk.exists():
-        draft = disk.with_suffix(f".{os.getpid()}")
-        with draft.open("xb") as made:
-            made.truncate(_ROOT_GIB * 2**30)
-        do("mke2fs", "-q", "-t", "ext4", "-d", folder, draft)
-        draft.rename(disk)
-    return disk
 
 
 class Machine:
@@ -94,7 +39,6 @@ class Machine:
         for disk, size in disks.items():
             with self.raw(disk).open("xb") as made:
                 made.truncate(size * 2**20)
-        do("cp", "--sparse=always", root_disk(), folder / "root.raw")
         self._own()
 
     def raw(self, disk: str) -> Path:
@@ -118,47 +62,35 @@ class Machine:
             path.write_text(text)
         (self.folder / "own/root").chmod(0o700)
         (self.folder / "own/root/.ssh").chmod(0o700)
-        (self.folder / "mnt").mkdir()
-        lay = 'mount -o loop "$1/root.raw" "$1/mnt" && cp -a "$1/own/." "$1/mnt/" && chroot "$1/mnt" ssh-keygen -A >/dev/null'
-        do("unshare", "--mount", "--propagation", "private", "sh", "-euc", lay, "sh", self.folder)
+        own_kernel.lay(self.folder / "root.raw", self.folder / "own")
+        do(
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-euc",
+            'mount -o loop "$1/root.raw" /mnt; chroot /mnt ssh-keygen -A',
+            "sh",
+            self.folder,
+        )
 
     def start(self, without: Sequence[str] = ()) -> None:
         """Switch it on, its disks in but for ``without``, and wait until root gets in."""
-        (kernel,) = (image(more=KERNEL) / "boot").glob("vmlinuz-*")
-        told = "root=/dev/vda rw console=ttyS0 quiet systemd.unit=multi-user.target net.ifnames=0 mitigations=off cryptomgr.notests audit=0 "
-        told += " ".join(f"systemd.mask={unit}" for unit in MASKED)
-        words = [
-            *processor(),
-            "-smp",
-            "2",
-            "-m",
-            str(_MEMORY_MIB),
-            "-nodefaults",
-            "-display",
-            "none",
-            "-serial",
-            "stdio",
-        ]
-        words += ["-no-reboot", "-kernel", str(kernel), "-initrd", str(initrd()), "-append", told]
-        for name in ("root", *(disk for disk in self.disks if disk not in without)):
-            words += ["-drive", f"file={self.raw(name)},format=raw,if=none,id={name},cache=writeback"]
-            words += ["-device", f"virtio-blk-pci,drive={name},serial={name[:20]}"]
-        words += [
-            "-netdev",
-            f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:22",
-            "-device",
-            "virtio-net-pci,netdev=net,romfile=",
-        ]
-        words += ["-device", "virtio-rng-pci"]
+        told = "systemd.unit=multi-user.target net.ifnames=0 audit=0 " + " ".join(
+            f"systemd.mask={unit}" for unit in MASKED
+        )
+        disks = {name: self.raw(name) for name in ("root", *(disk for disk in self.disks if disk not in without))}
+        way = f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:22"
+        network = ["-netdev", way, "-device", "virtio-net-pci,netdev=net,romfile="]
+        words = own_kernel.start_words(disks, network, _MEMORY_MIB, told)
         with (self.folder / "console.log").open("ab") as console:
-            self.process = subprocess.Popen(
-                ["qemu-system-x86_64", *words], stdin=subprocess.DEVNULL, stdout=console, stderr=console
-            )
-        deadline = time.monotonic() + _BOOT_SECONDS
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+        deadline = time.monotonic() + own_kernel.BOOT_SECONDS
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 said = (self.folder / "console.log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{self.name}: ended, or not up after {_BOOT_SECONDS:.0f} s: {said}")
+                raise RuntimeError(f"{self.name}: ended, or not up after {own_kernel.BOOT_SECONDS:.0f} s: {said}")
             time.sleep(1)
 
     def answers(self) -> bool:
@@ -204,7 +136,7 @@ class Machine:
         """Shut it down in order."""
         assert self.process
         self.run("systemctl poweroff")
-        self.process.wait(_BOOT_SECONDS)
+        self.process.wait(own_kernel.BOOT_SECONDS)
         self._ended()
 
     def _ended(self) -> None:
