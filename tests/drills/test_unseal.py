@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from any_lab import edge_answers, switch
+from any_lab import edge_answers, on, switch
 
 from jinku.cli.exit_codes import ExitCode
 from jinku.model import Topology, load_environment
@@ -119,3 +119,29 @@ def test_operators_open_the_vault_at_the_first_up_and_after_a_cold_start(folder:
         time.sleep(2)
     third = jinku("up")
     assert "nothing changed: changed=0 on every host" in third.stdout, third.stdout
+    a_roll_that_seals_the_vault_waits_for_its_operators(folder, people, topology)
+
+
+def a_roll_that_seals_the_vault_waits_for_its_operators(folder: Path, people: Path, topology: Topology) -> None:
+    """The machine of the vault restarts in the middle of a roll; the same lab as above, for making one takes minutes."""
+    places, host = Places(NAME), topology.nodes_of("vault")[0].name
+    file = folder / "environment.yaml"
+    file.write_text(file.read_text() + "updates:\n  reboot: true\n")
+    boot = "cat /proc/sys/kernel/random/boot_id"
+    before = on(places, host, boot)
+    on(places, host, "sudo touch /run/reboot-required")
+    with subprocess.Popen(
+        [JINKU, "update", "--node", host], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as roll:
+        assert roll.stdout
+        said = ""
+        for line in roll.stdout:
+            said += line
+            if "vault is sealed; `jinku unseal`" in line:
+                break
+        assert roll.poll() is None, said
+        assert opened_by(people, "wang-fang", "zhang-wei") == [ExitCode.INCOMPLETE, ExitCode.OK]
+        said += roll.stdout.read()
+    assert roll.returncode == ExitCode.OK, said
+    assert on(places, host, boot) != before
+    assert jinku("status").returncode == ExitCode.OK
