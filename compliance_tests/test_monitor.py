@@ -99,6 +99,11 @@ def test_the_host_tells_the_monitor_and_nobody_else(host, subject, monitor, topo
     clock = re.search(r"^node_time_seconds ([0-9.e+]+)$", told, re.MULTILINE)
     assert clock, "it tells no time"
     assert float(clock[1]) >= uptime, "its time is not its own"
+    # What a program of the host says and its exporter cannot read would be an alarm that never comes.
+    unread = re.search(r"^node_textfile_scrape_error 0$", told, re.MULTILINE) is None
+    assert not unread, "its exporter cannot read what a program of the host has to say"
+    if subject.site in topology.ups:
+        assert re.search(r"^jinku_ups_heard 1$", told, re.MULTILINE), "it does not say that it hears its UPS"
     # From the host itself: no packet filter stands between, so only the certificate can be the reason.
     assert ask(host, "mtls_get.py", *at, "none", "none").startswith("refused"), "it tells whoever shows no certificate"
     if "monitor" not in node.tiers:
@@ -176,6 +181,14 @@ SABOTAGE = (
         mends="systemctl start jinku-postgres-lag",
         kills=("test_the_monitor_asks_the_host_and_knows_its_alarms",),
         settle=18.0,
+    ),
+    Sabotage(
+        "the exporter cannot read what another program says of the UPS",
+        on="host",
+        victim="db1",
+        breaks="chmod 0600 /run/jinku-power/heard/ups.prom",
+        mends="chmod 0644 /run/jinku-power/heard/ups.prom",
+        kills=("test_the_host_tells_the_monitor_and_nobody_else",),
     ),
     Sabotage(
         "the host tells everybody",

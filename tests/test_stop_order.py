@@ -300,6 +300,22 @@ def test_root_writes_nothing_into_a_folder_that_it_gave_away(tmp_path: Path) -> 
     assert number.stat().st_uid == (run / "heard").stat().st_uid != 0
 
 
+@pytest.mark.parametrize(("said", "heard"), [("COMMBAD", 0), ("NOCOMM", 0), ("COMMOK", 1)])
+def test_what_upsmon_says_of_its_ups_can_be_read_by_the_exporter(tmp_path, said, heard):
+    """Under the unit's own umask: a number that nobody can read is an alarm that never comes."""
+    shipped = CHECKOUT / "hardening/power/files/usr/local/libexec/jinku-power-heard"
+    program = tmp_path / "jinku-power-heard"
+    program.write_text(
+        shipped.read_text(encoding="utf-8").replace("/run/jinku-power/heard", str(tmp_path)), encoding="utf-8"
+    )
+    subprocess.run(
+        ["sh", program], env={"PATH": "/usr/bin:/bin", "NOTIFYTYPE": said}, check=True, umask=0o027, timeout=20
+    )
+    number = tmp_path / "ups.prom"
+    assert number.read_text() == f"jinku_ups_heard {heard}\n"
+    assert stat.S_IMODE(number.stat().st_mode) == 0o644
+
+
 def test_settings_without_an_account_are_named(tmp_path: Path) -> None:
     """What the agent left out (a sign that would end a word) is said where a person looks: in the journal."""
     (tmp_path / "upsmon.conf").write_text("    RUN_AS_USER nut\n    # kv/power/host: user or password holds a sign\n")

@@ -128,6 +128,7 @@ def _of_the_room(topology: Topology, places: Places) -> list[Fault]:
             lambda: on(places, room, "systemctl stop nut-server"),
             lambda: on(places, room, "systemctl start nut-server"),
             180,
+            quick=True,
         ),
     ]
 
@@ -150,7 +151,7 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
     env = topology.env.name
     least = topology.nodes_of("bastion")[-1]  # the way into the last site; nothing else needs it
     database, vault = topology.nodes_of("postgres")[0], topology.nodes_of("vault")[0]
-    log = topology.nodes_of("log")[0]
+    log, crm = topology.nodes_of("log")[0], topology.nodes_of("crm")[0]
     names = {"vault": vault.aliases[0], "port": 8200, "node": database.name, "fqdn": database.fqdn}
 
     def metric(alert: str, line: str) -> Fault:
@@ -208,6 +209,15 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
             lambda: on(places, database.name, "touch /etc/drill.conf; systemctl start jinku-integrity.service || true"),
             lambda: on(places, database.name, "rm /etc/drill.conf; systemctl start jinku-integrity.service"),
             300,
+        ),
+        Fault(
+            "MonitorBroken",
+            "system",
+            {"node": crm.name},
+            lambda: on(places, crm.name, f"install -m 0600 /dev/null {METRICS}"),
+            lambda: on(places, crm.name, f"rm -f {METRICS}"),
+            240,
+            name="a number that nobody can read",
         ),
         metric("ReplicationLag", "jinku_replication_lag_seconds 900"),
     ]
