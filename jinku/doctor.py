@@ -2,16 +2,18 @@
 """What this machine has and lacks for running an environment; each finding with its remedy. Looks, never changes."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from jinku import engine
+from jinku import engine, lab_network
 from jinku.model import Topology
 from jinku.model.topology import PACKAGES
 from jinku.places import Places
@@ -200,6 +202,37 @@ def _port(topology: Topology, *, ours: bool) -> Finding:
     return Finding(what, Level.OK, "free")
 
 
+def _routes() -> list[dict[str, str]]:
+    """Routes of this machine, both families; none where `ip` is not there, which is a lack of its own."""
+    routes: list[dict[str, str]] = []
+    with contextlib.suppress(FileNotFoundError):
+        for family in ("-4", "-6"):
+            command = ["ip", family, "-json", "route"]
+            routes += json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout or "[]")
+    return routes
+
+
+def _networks(topology: Topology, *, ours: bool) -> Iterator[Finding]:
+    """The networks by which this machine reaches the lab: another lab of the same ones, or a company's network, would be cut off."""
+    lab, zones = topology.env.lab, topology.zones.values()
+    networks = [lab.wan, lab.wan6, *(zone.network for zone in zones)]
+    networks += [zone.network6 for zone in zones if zone.network6]
+    own = (
+        lab_network.controller_interface(topology.env.name) if ours else ""
+    )  # one of this name with another state is not ours
+    clashes = lab_network.taken(map(str, networks), _routes(), own)
+    for network, route, device in clashes:
+        yield Finding(
+            f"network {network}",
+            Level.MISSING,
+            f"this machine reaches {route} by {device}"
+            + (", which is another lab's" if device.startswith("jk-") else ""),
+            "other networks under sites: and lab: in environment.yaml, or `jinku destroy` of the other lab",
+        )
+    if not clashes:
+        yield Finding("networks", Level.OK, "nothing else here uses those of sites and lab")
+
+
 def _engine() -> Finding:
     found = engine.find()
     if found:
@@ -223,17 +256,19 @@ def _caches(places: Places) -> Iterator[Finding]:
     )
 
 
-def examine(topology: Topology, places: Places) -> list[Finding]:
-    """Look at everything that `up` needs for this environment, in an order for reading."""
+def examine(topology: Topology, places: Places, *, starts: bool = True) -> list[Finding]:
+    """Look at everything that a verb needs for this environment, in an order for reading.
+
+    :param starts: it starts hosts, as `up` does, and so needs what only running hosts take of this machine.
+    """
     lab = topology.env.backend == "lab"
     begun = places.lab.exists()  # an `up` that was interrupted has it, too: what it made is no obstacle
-    machine: list[Callable[[], Finding | Iterator[Finding]]] = [
-        _cgroups,
-        _init,
-        _kernel,
+    running: list[Callable[[], Finding | Iterator[Finding]]] = [
         lambda: _inotify(len(topology.nodes), ours=begun),
         lambda: _port(topology, ours=begun),
+        lambda: _networks(topology, ours=begun),
     ]
+    machine: list[Callable[[], Finding | Iterator[Finding]]] = [_cgroups, _init, _kernel, *(running if starts else [])]
     looks: list[Callable[[], Finding | Iterator[Finding]]] = [
         lambda: _tools({**TOOLS, **(LAB_TOOLS if lab else {})}),
         *([_root] if lab else []),

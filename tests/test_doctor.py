@@ -86,6 +86,47 @@ def test_too_few_inotify_instances_are_told(lab, monkeypatch, capsys):
     assert "10000000 are needed; `sysctl fs.inotify.max_user_instances=" in told
 
 
+def test_plan_starts_nothing_and_needs_no_inotify_instances(lab, monkeypatch, capsys):
+    """Beside another running lab, `plan` was refused for what only `up` takes of the machine."""
+    looked = []
+    monkeypatch.setattr(doctor, "INOTIFY_A_HOST", 10**6)
+    monkeypatch.setattr("jinku.cli.sites.run", lambda verb, *_words: looked.append(verb) or [])
+    monkeypatch.setattr(doctor, "_root", lambda: doctor.Finding("root", Level.OK, "for this test"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", "--env", str(lab)])
+    told = capsys.readouterr()
+    assert (ended.value.code, looked) == (ExitCode.OK, ["preview"]), told
+    assert "no host is up yet" in told.out
+
+
+def test_another_lab_with_the_same_networks_is_told(lab, monkeypatch, capsys):
+    """Two environments of one example share its networks: the second `up` would take the first one's way in."""
+    other = [
+        {"dst": "172.31.241.0/24", "dev": "jk-other-wan"},
+        {
+            "dst": str(Topology.of(load_environment(lab)).zones["b", "data"].network),
+            "gateway": "10.9.9.9",
+            "dev": "tun0",
+        },
+    ]
+    monkeypatch.setattr(doctor, "_routes", lambda: other)
+    assert up(lab) == ExitCode.PREREQUISITE
+    told = capsys.readouterr().err
+    assert (
+        "network 172.31.241.0/24: this machine reaches 172.31.241.0/24 by jk-other-wan, which is another lab's; oth"
+        in told
+    )
+    assert "by tun0; other networks" in told
+    monkeypatch.setattr(doctor, "_routes", lambda: [{**route, "dev": "jk-mine-wan"} for route in other])
+    assert "networks" not in findings(lab), "one of the same name, whose state lies elsewhere"
+    Places("mine").lab.mkdir(parents=True)
+    assert findings(lab)["networks"].level is Level.OK, "its own routes are no obstacle"
+
+
+def test_the_routes_of_this_machine_are_read():
+    assert any(route["dst"] == "default" or "/" in route["dst"] for route in doctor._routes())
+
+
 def test_doctor_prints_a_document_and_ends_with_what_it_found(lab, monkeypatch, capsys):
     monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit) as ended:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from pulumi.provider.experimental.property_value import Computed, PropertyValue
 
+from jinku import lab_network
 from stacks.provider.kinds import KINDS, kind_of
-from stacks.provider.lab import cgroups, hosts, identity, images, links, names, outside, routers, sources
+from stacks.provider.lab import cgroups, hosts, identity, images, names, outside, routers, sources
 from stacks.provider.lab.process import LabError
 from stacks.provider.server import difference, preview
 from stacks.provider.values import plain_map, problems, wrapped_map
@@ -69,10 +70,10 @@ def test_a_name_that_could_leave_its_place_is_refused(name):
 
 
 def test_an_interface_name_fits_the_kernel_and_stays_unique():
-    long = [names.interface(f"h.a-very-long-node-name-{number}") for number in range(20)]
-    assert all(len(name) <= names.INTERFACE_MAX for name in long)
+    long = [lab_network.interface(f"h.a-very-long-node-name-{number}") for number in range(20)]
+    assert all(len(name) <= lab_network.INTERFACE_MAX for name in long)
     assert len(set(long)) == 20
-    assert names.controller_interface("lab") == "jk-lab-wan"
+    assert lab_network.controller_interface("lab") == "jk-lab-wan"
 
 
 def test_sources_are_read_from_both_formats_and_disabled_stanzas_are_left_out(tmp_path):
@@ -286,4 +287,4 @@ def test_a_volume_has_a_size(kind, size, wrong):
     ],
 )
 def test_a_network_that_the_machine_uses_already_is_refused(route, clash):
-    assert bool(links.taken(["10.77.0.0/27", "fd77::/64"], [route], "jk-lab-wan")) is clash
+    assert bool(lab_network.taken(["10.77.0.0/27", "fd77::/64"], [route], "jk-lab-wan")) is clash

@@ -7,7 +7,7 @@ import click
 
 from jinku import doctor, engine, provision
 from jinku.cli.exit_codes import ExitCode, Failure
-from jinku.cli.preflight import declared
+from jinku.cli.preflight import buildable, declared
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 from jinku.existing import findings as hosts
@@ -21,6 +21,7 @@ def command(env: Selection, as_json: bool) -> None:
 
     With the backend `existing` it looks at every host, too, over SSH: what is missing there before `jinku up`.
     """
+    buildable(env)
     declared(env)
     findings = doctor.examine(env.topology, env.places)
     if env.environment.backend == "existing":

@@ -50,13 +50,15 @@ def declared(env: Selection) -> None:
         raise Failure(str(error), ExitCode.USAGE) from None
 
 
-def preflight(env: Selection) -> None:
+def preflight(env: Selection, *, starts: bool = True) -> None:
     """Look at everything that `up` needs, and at hosts that exist and are not Jinku's yet.
 
-    :raises Failure: with exit code 5 and the remedies; with exit code 2 when controls.yaml is wrong.
+    :param starts: False for `plan`, which starts no host: what only running hosts take of this machine may be lacking.
+    :raises Failure: with exit code 5 and the remedies; with exit code 2 when controls.yaml or what it asks for is wrong.
     """
+    buildable(env)
     declared(env)
-    found = doctor.examine(env.topology, env.places)
+    found = doctor.examine(env.topology, env.places, starts=starts)
     found += hosts.look(env.topology, env.places, env.folder, new_hosts(env))
     lacks = [finding for finding in found if finding.level is doctor.Level.MISSING]
     if lacks:

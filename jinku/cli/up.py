@@ -10,7 +10,7 @@ import click
 from jinku import journal, lock, pki, ssh_access
 from jinku.cli import contact, examination, playbook, sites
 from jinku.cli.exit_codes import ExitCode, Failure
-from jinku.cli.preflight import buildable, new_hosts, preflight
+from jinku.cli.preflight import new_hosts, preflight
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.converge import Convergence
@@ -55,7 +55,6 @@ def command(env: Selection) -> None:
     Hosts, networks and volumes (Pulumi), then every file and setting (Ansible), then the control tests. Run again, it
     looks at everything again and changes only what differs; after an interruption it finishes the work.
     """
-    buildable(env)
     preflight(env)
     begun = time.monotonic()
     outcome = _Outcome()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pulumi.provider.experimental import provider as protocol
 
+from jinku import lab_network
 from stacks.provider.lab import cgroups, names
 from stacks.provider.progress import Progress
 from stacks.provider.server import LabProvider
@@ -72,7 +73,7 @@ def machine():
         "links": [
             line
             for line in lines("ip", "-br", "link")
-            if "jk-provider" in line or names.controller_interface(ENV) in line
+            if "jk-provider" in line or lab_network.controller_interface(ENV) in line
         ],
         "routes": [line for line in lines("ip", "route") if "10.197." in line or "172.29.197." in line],
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if ours in line],

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jinku import lab_network
+
 from . import cgroups, identity, images, links, names, volumes
 from .process import LabError, run
 
@@ -72,9 +74,9 @@ class Host:
     @property
     def port(self) -> links.Port:
         """Its cable into the zone's bridge."""
-        bridge = names.interface(self.zone)
+        bridge = lab_network.interface(self.zone)
         return links.Port(
-            names.switch(self.env, self.site), bridge, names.interface(f"h.{self.name}"), self.id, self.interface
+            names.switch(self.env, self.site), bridge, lab_network.interface(f"h.{self.name}"), self.id, self.interface
         )
 
 

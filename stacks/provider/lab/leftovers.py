@@ -4,6 +4,8 @@
 import asyncio
 from pathlib import Path
 
+from jinku import lab_network
+
 from . import cgroups, hosts, links, mirror, names, outside, receiver, volumes
 from .process import run
 
@@ -23,7 +25,7 @@ async def leftovers(env: str) -> dict[str, list[str]]:
             for pid in sorted({*keepers(folder), *mirror.DAEMON.processes(env), *receiver.DAEMON.processes(env)})
         ],
         "netns": sorted(path.name for path in links.NETNS.glob(f"{prefix}*")),
-        "interfaces": [name for name in await links.links(None) if name == names.controller_interface(env)],
+        "interfaces": [name for name in await links.links(None) if name == lab_network.controller_interface(env)],
         "loops": [line.split()[0] for line in backing.splitlines() if f" {folder}/" in line],
         "mounts": [mount for mount in mounts if mount.startswith(f"{folder}/")],
         "folders": sorted(str(path) for folder in hosts.NSPAWN for path in folder.glob(f"{prefix}*")),

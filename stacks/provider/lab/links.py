@@ -4,13 +4,14 @@
 import contextlib
 import fcntl
 import hashlib
-import ipaddress
 import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from jinku import lab_network
 
 from .process import LabError, in_netns, ip, run
 
@@ -189,30 +190,12 @@ async def connected(port: Port) -> bool:
     return near is not None and near.get("master") == port.bridge and port.far in await links(port.netns)
 
 
-def taken(wanted: Sequence[str], routes: Sequence[dict[str, str]], own: str) -> list[tuple[str, str, str]]:
-    """(network, route, interface) for every wanted network that the machine has a use for already.
-
-    routes: as `ip -json route` tells them. own: the lab's interface, whose routes are ours. A wider route through a gateway
-    is no clash: the narrower one wins for our addresses only. A wider network that is on the wire is one.
-    """
-    found = []
-    for route in routes:
-        if route.get("dev", "") == own or route["dst"] in ("default", "multicast") or route["dst"].startswith("fe80:"):
-            continue
-        there = ipaddress.ip_network(route["dst"], strict=False)
-        for network in map(ipaddress.ip_network, wanted):
-            inside = there.version == network.version and there.overlaps(network)
-            if inside and (there.prefixlen >= network.prefixlen or "gateway" not in route):
-                found.append((str(network), str(there), route.get("dev", "")))
-    return found
-
-
 async def refuse_taken(wanted: Sequence[str], own: str) -> None:
     """Raise LabError if a network of the lab is in use on this machine for something else."""
     routes = [
         route for family in ("-4", "-6") for route in json.loads(await run("ip", family, "-json", "route") or "[]")
     ]
-    clashes = taken(wanted, routes, own)
+    clashes = lab_network.taken(wanted, routes, own)
     if clashes:
         told = "; ".join(f"{network}: this machine reaches {route} by {device}" for network, route, device in clashes)
         raise LabError(f"environment.yaml: sites, lab: {told}; networks that nothing else uses here would be right")

@@ -4,13 +4,10 @@
 A dot ends the environment's name, which cannot hold one: so `jinku-lab.` never finds what belongs to `lab-2`.
 """
 
-import hashlib
 import re
 from pathlib import Path
 
 from jinku.places import Places
-
-INTERFACE_MAX = 15  # IFNAMSIZ - 1
 
 
 def prefix(env: str) -> str:
@@ -43,18 +40,6 @@ def outside(env: str) -> str:
 def probe(env: str, name: str) -> str:
     """Network namespace of a stranger on the wan, such as `internet`."""
     return f"{prefix(env)}PROBE.{name}"
-
-
-def interface(wish: str) -> str:
-    """An interface's name within the kernel's 15 characters: the wish itself, or its beginning and a hash."""
-    if len(wish) <= INTERFACE_MAX:
-        return wish
-    return f"{wish[:8]}-{hashlib.sha256(wish.encode()).hexdigest()[:6]}"
-
-
-def controller_interface(env: str) -> str:
-    """The one interface that the lab puts into the controller's own namespace."""
-    return interface(f"jk-{env}-wan")
 
 
 def lab_directory(env: str) -> Path:

@@ -6,6 +6,8 @@ The bridges lie in a namespace of their own; the controller's own namespace sees
 
 import ipaddress
 
+from jinku import lab_network
+
 from . import links, mirror, names, receiver
 from .process import ip, locked
 
@@ -14,7 +16,7 @@ BRIDGES = ("wan", "link")
 
 def controller_port(env: str) -> links.Port:
     """The cable between the controller and the wan."""
-    return links.Port(names.outside(env), "wan", "controller", None, names.controller_interface(env))
+    return links.Port(names.outside(env), "wan", "controller", None, lab_network.controller_interface(env))
 
 
 def controller_address(router_address: str) -> str:
@@ -69,7 +71,9 @@ async def ensure_stranger(env: str, name: str, address: str, address6: str = "",
     """
     netns = names.probe(env, name)
     await links.ensure_netns(netns, ["net.ipv6.conf.default.accept_dad=0"])
-    await links.ensure_port(links.Port(names.outside(env), "wan", names.interface(f"probe.{name}"), netns, "eth0"))
+    await links.ensure_port(
+        links.Port(names.outside(env), "wan", lab_network.interface(f"probe.{name}"), netns, "eth0")
+    )
     lines = [f"addr replace {address} dev eth0"]
     if address6:
         lines.append(f"addr replace {address6} dev eth0 nodad")

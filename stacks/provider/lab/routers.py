@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from jinku import lab_network
+
 from . import links, names, networks, outside
 from .process import in_netns, ip, run
 
@@ -65,11 +67,13 @@ class Router:
         switch, out = names.switch(self.env, self.site), names.outside(self.env)
         ports = []
         for leg in self.zones:
-            bridge = names.interface(leg.zone)
-            ports.append(links.Port(switch, bridge, names.interface(f"{leg.zone}.ROUTER"), self.netns, bridge))
+            bridge = lab_network.interface(leg.zone)
+            ports.append(links.Port(switch, bridge, lab_network.interface(f"{leg.zone}.ROUTER"), self.netns, bridge))
         for bridge, address in (("wan", self.wan_address), ("link", self.link_address)):
             if address:
-                ports.append(links.Port(out, bridge, names.interface(f"{bridge}.{self.site}"), self.netns, bridge))
+                ports.append(
+                    links.Port(out, bridge, lab_network.interface(f"{bridge}.{self.site}"), self.netns, bridge)
+                )
         return ports
 
     def legs(self) -> list[Leg]:
@@ -80,7 +84,7 @@ class Router:
     def addresses(self) -> set[tuple[str, str]]:
         """(interface, address with length) of every address it is to have."""
         return {
-            (names.interface(leg.zone), ipaddress.ip_interface(address).with_prefixlen)
+            (lab_network.interface(leg.zone), ipaddress.ip_interface(address).with_prefixlen)
             for leg in self.legs()
             for address in (leg.address, leg.address6)
             if address
@@ -90,7 +94,7 @@ class Router:
         """`ip` commands for its addresses and routes, in an order that works; each replaces what is there."""
         lines = []
         for leg in self.legs():
-            device = names.interface(leg.zone)
+            device = lab_network.interface(leg.zone)
             if leg.address:
                 lines.append(f"addr replace {leg.address} dev {device}")
             if leg.address6:
@@ -117,7 +121,7 @@ def networks_of(router: Router) -> list[str]:
 
 async def ensure(router: Router) -> None:
     """Make the router or mend it: namespace, legs, addresses, routes, then its packet filter, loaded as one transaction."""
-    own = names.controller_interface(router.env)
+    own = lab_network.controller_interface(router.env)
     await links.refuse_taken(networks_of(router), own)
     await outside.ensure(router.env, router.wan_address, router.wan_address6)
     for leg in router.zones:
