@@ -17,8 +17,6 @@ from rich.console import Console
 from jinku import cli, engine, lock
 from jinku.cli.exit_codes import ExitCode
 from jinku.cli.progress import Progress
-from jinku.evidence.catalogue import load_catalogue
-from jinku.evidence.declared import load_declared
 from jinku.model import Topology, load_environment
 from jinku.model.flow_sheet import flow_rows
 from jinku.places import Places
@@ -88,51 +86,6 @@ def test_tables_can_be_cut(capsys):
     header, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert header[:3] == ["name", "site", "zone"]
     assert all(len(row) == len(header) for row in rows)
-
-
-@pytest.mark.parametrize("profile", ["small", "standard"])
-def test_init_writes_a_laboratory_that_can_be_used_at_once(tmp_path, capsys, profile):
-    folder = tmp_path / "acme"
-    assert run("init", folder, "--profile", profile) == 0
-    assert run("render", "--env", folder, "--output", tmp_path / "out") == 0
-    written = {
-        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
-    }
-    assert {"inventory.json", "flows.csv", "diagram.zh.svg", "firewall/router-a.nft"} <= written
-    assert run("init", folder) == ExitCode.USAGE
-    assert "is there already" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("profile", ["small", "standard"])
-def test_what_init_leaves_commented_out_can_be_used(tmp_path, profile):
-    folder = tmp_path / "acme"
-    assert run("init", folder, "--profile", profile) == 0
-    file = folder / "environment.yaml"
-    head, tail = file.read_text().split("# Beyond the profile, where you need it:\n")
-    file.write_text(head + "".join(line.removeprefix("# ") + "\n" for line in tail.splitlines()))
-    assert any(flow.port == 9100 for flow in Topology.of(load_environment(file)).allowed())
-    controls = folder / "controls.yaml"
-    catalogue = load_catalogue()
-    assert not load_declared(folder, catalogue).waivers
-    head, tail = controls.read_text().split("schema_version: 1\n")
-    controls.write_text("schema_version: 1\n" + "".join(line.removeprefix("# ") + "\n" for line in tail.splitlines()))
-    assert load_declared(folder, catalogue).waivers
-
-
-def test_init_for_existing_hosts_says_what_is_to_be_filled_in(tmp_path, capsys):
-    assert run("init", tmp_path / "prod", "--backend", "existing", "--profile", "standard") == 0
-    out = capsys.readouterr().out
-    assert "operators.0.keys" in out
-    assert "outside.mirror" in out
-    assert "`jinku contact --env" in out
-    written = yaml.safe_load((tmp_path / "prod/environment.yaml").read_text())
-    assert written["existing"] == {"user": "root", "interface": "eth0"}
-
-
-def test_init_refuses_a_name_that_cannot_be_one_and_leaves_nothing(tmp_path, capsys):
-    assert run("init", tmp_path / "No_Name") == ExitCode.USAGE
-    assert "name: is 'No_Name'" in capsys.readouterr().err
-    assert not (tmp_path / "No_Name").exists()
 
 
 @pytest.mark.parametrize(
@@ -246,15 +199,16 @@ def test_a_site_without_a_database_is_refused_before_anybody_is_asked(lab, capsy
     assert "Type the environment's name" not in said.out
 
 
-def test_a_path_through_a_file_is_told_in_a_line(lab, tmp_path, monkeypatch, capsys):
+def test_a_state_folder_that_cannot_be_made_is_told_in_a_line(lab, tmp_path, monkeypatch, capsys):
     file = tmp_path / "file"
     file.touch()
-    for words in (("render", "--env", lab, "--output", file / "x"), ("init", file / "x")):
-        assert run(*words) == ExitCode.PREREQUISITE
-        assert "Not a directory; a path that leads through folders only" in capsys.readouterr().err
     monkeypatch.setenv("JINKU_STATE_DIR", str(file))
     assert run("render", "--env", lab) == ExitCode.PREREQUISITE
     assert "through folders only" in capsys.readouterr().err
+    for root in ("/proc/x", str(tmp_path / ("x" * 300))):
+        monkeypatch.setenv("JINKU_STATE_DIR", root)
+        assert run("render", "--env", lab) == ExitCode.PREREQUISITE
+        assert "; other folders in JINKU_STATE_DIR and JINKU_CACHE_DIR" in capsys.readouterr().err
 
 
 def test_an_up_that_was_interrupted_is_not_noted_as_a_success(lab, monkeypatch, capsys):

@@ -114,16 +114,25 @@ def _explain(error: BaseException) -> tuple[str, ExitCode]:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
         where = error.filename or "the state or cache folder"
         return f"{where}: disk: {error.strerror}; free space, then the same command again", ExitCode.PREREQUISITE
-    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename:
-        remedy = "a path that leads through folders only"
-        if isinstance(error, PermissionError):
-            ours = any(Path(error.filename).is_relative_to(root) for root in (state_root(), cache_root()))
-            other = "other folders in JINKU_STATE_DIR and JINKU_CACHE_DIR" if ours else "a place where you may write"
-            remedy = f"another user, or {other}"
+    if isinstance(error, OSError) and error.filename and (remedy := _other_path(error)):
         return f"{error.filename}: (file): {error.strerror}; {remedy}", ExitCode.PREREQUISITE
     if isinstance(error, FileNotFoundError) and error.errno is None:  # ours: a program that is missing, with its remedy
         return str(error), ExitCode.PREREQUISITE
     raise error
+
+
+def _other_path(error: OSError) -> str:
+    """What to give instead of a path that a person chose; '' where the error is none of theirs."""
+    path = Path(str(error.filename))
+    root = next((root for root in (state_root(), cache_root()) if path.is_relative_to(root)), None)
+    folders = "other folders in JINKU_STATE_DIR and JINKU_CACHE_DIR"
+    if isinstance(error, PermissionError):
+        return f"another user, or {folders if root else 'a place where you may write'}"
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return "a path that leads through folders only"
+    if root and not os.path.isdir(root):  # noqa: PTH112 - is_dir() raises on a name that is too long
+        return folders  # it could not be made, as below /proc; what is missing within one is a fault of ours
+    return ""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,11 +2,13 @@
 """`jinku check`: the control tests."""
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import click
 
 from jinku.cli import examination
 from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.given_paths import writes
 from jinku.cli.preflight import declared
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
@@ -40,6 +42,9 @@ def command(env: Selection, target: Path | None, nodes: tuple[str, ...], read_on
     declared(env)
     if not is_up(env.places):
         raise Failure(f"{env.environment.name}: is not up; `jinku up` first", ExitCode.PREREQUISITE)
+    if target:
+        with writes(target, "--json"), TemporaryFile(dir=target.parent):  # minutes before it is written
+            pass
     with Progress() as progress, progress.stage("check"):
         code = examination.run(env, progress, nodes, target, read_only=read_only)
     if code:

@@ -2,13 +2,19 @@
 """`jinku init`: starts a new environment from a commented example."""
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import click
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+import yaml
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined, select_autoescape
 
 from jinku.cli.exit_codes import ExitCode, Failure
-from jinku.model import InputError, load_environment
+from jinku.cli.given_paths import writes
+from jinku.cli.preflight import several
+from jinku.model import Environment, InputError, Topology, load_environment
 from jinku.model.loading import INVENTORIES
 
 
@@ -19,7 +25,7 @@ from jinku.model.loading import INVENTORIES
     type=click.Choice(["small", "standard"]),
     default="small",
     show_default=True,
-    help="small: one host a zone; standard: redundant, level 3.",
+    help="small: one host a zone; standard: redundant, level 3, to look at: `jinku up` cannot make it yet.",
 )
 @click.option(
     "--backend",
@@ -31,46 +37,67 @@ from jinku.model.loading import INVENTORIES
 def command(name: str, profile: str, backend: str) -> None:
     """Write a commented environment.yaml and controls.yaml for NAME: a new folder under inventories/, or the path of a folder anywhere."""
     folder = Path(name) if "/" in name else INVENTORIES / name
-    file = folder / "environment.yaml"
-    if file.exists():
-        raise Failure(f"{file}: (file): is there already; another name", ExitCode.USAGE)
-    templates = Environment(
+    file, controls = folder / "environment.yaml", folder / "controls.yaml"
+    label = os.fsencode(folder.absolute().name).decode(errors="replace")
+    number = 80 + hashlib.sha256(label.encode()).digest()[0] % 160  # two labs on one machine rarely share networks
+    text = _example("environment.yaml", name=label, profile=profile, backend=backend, number=number)
+    with writes(folder, "NAME"):
+        if file.exists():
+            raise Failure(f"{file}: (file): is there already; another name", ExitCode.USAGE)
+        made = [path for path in (file, controls, folder, *folder.parents) if not os.path.lexists(path)]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            todo = _to_fill_in(file, backend)
+            if controls in made:
+                controls.write_text(_example("controls.yaml", name=label), encoding="utf-8")
+        except (OSError, InputError):
+            _take_back(made)
+            raise
+    click.echo(f"{file}\n{controls}")
+    for line in _next(name, todo, several(Topology(Environment.model_validate(yaml.safe_load(text))))):
+        click.echo(line)
+
+
+def _example(file: str, **values: object) -> str:
+    """Text of an example, filled in."""
+    templates = Templates(
         loader=PackageLoader("jinku.cli"),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
         autoescape=select_autoescape(),
     )
-    label = folder.resolve().name
-    number = 80 + hashlib.sha256(label.encode()).digest()[0] % 160  # two labs on one machine rarely share networks
-    text = templates.get_template("environment.yaml.j2").render(
-        name=label, profile=profile, backend=backend, number=number
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    return templates.get_template(f"{file}.j2").render(**values)
+
+
+def _to_fill_in(file: Path, backend: str) -> list[str]:
+    """What only the owner of hosts that exist can know. :raises InputError: the example is whole, so the name cannot be used."""
     try:
         load_environment(file)
     except InputError as error:
-        if backend == "lab":  # the example is whole, so it is the name that cannot be used
-            file.unlink()
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        if backend == "lab" or any(line.startswith(f"{file}: name: ") for line in error.problems):
             raise
-        todo = [line.replace(f"{file}: ", "  ") for line in error.problems]
-        controls = _controls(folder, templates, label)
-        click.echo(
-            f"{file}\n{controls}\nTo be filled in before `jinku doctor --env {name}`:\n"
-            + "\n".join(todo)
-            + f"\nThen `jinku doctor --env {name}` says what each host lacks, and `jinku contact --env {name}` gets on to them"
-        )
-        return
-    controls = _controls(folder, templates, label)
-    click.echo(f"{file}\n{controls}\nNext: read them, then `jinku plan --env {name}` and `jinku up --env {name}`")
+        return [line.removeprefix(f"{file}: ") for line in error.problems]
+    return []
 
 
-def _controls(folder: Path, templates: Environment, name: str) -> Path:
-    """Write a controls.yaml in which nothing holds yet, unless there is one. :returns: its path."""
-    file = folder / "controls.yaml"
-    if not file.exists():
-        file.write_text(templates.get_template("controls.yaml.j2").render(name=name), encoding="utf-8")
-    return file
+def _take_back(made: list[Path]) -> None:
+    """Remove what was made, inner things first; what was there before is not in the list."""
+    for path in made:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _next(name: str, todo: list[str], not_yet: list[str]) -> list[str]:
+    """What is to be done with the new environment. ``not_yet``: why this version cannot bring it up."""
+    lines = [f"To be filled in before `jinku doctor --env {name}`:", *(f"  {line}" for line in todo)] if todo else []
+    if not_yet:
+        lines += ["To look at with `jinku nodes`, `flows` and `render`; this version cannot bring it up:"]
+        return lines + [f"  {line}" for line in not_yet]
+    if todo:
+        return [
+            *lines,
+            f"Then `jinku doctor --env {name}` says what each host lacks, and `jinku contact --env {name}` gets on to them",
+        ]
+    return [f"Next: read them, then `jinku plan --env {name}` and `jinku up --env {name}`"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jinku.cli.given_paths import writes
 from jinku.cli.selection import Selection, environment_option
 from jinku.model.diagram import diagram_svg
 from jinku.model.firewall import node_ruleset, router_ruleset
@@ -28,8 +29,9 @@ def command(env: Selection, output: Path | None) -> None:
     folder = output or env.places.state / "rendered"
     for name, text in _files(env).items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with writes(folder, "--output"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
         click.echo(path)
 
 
