@@ -248,6 +248,22 @@ def test_a_flow_that_breaks_an_invariant_is_refused(
     assert any(rule in line for line in problems(changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (flow("nobody", "internet", 0), ["flows.0.port", "flows.0.source", "flows.0.destination"]),
+        (flow("No Body", "nowhere"), ["flows.0.source", "flows.0.destination"]),
+        (flow("edge", "postgres", 5432, en="x"), ["flows.0.en", "flows (edge>postgres-tcp5432)"]),
+        (flow("crm", "nowhere", why="so"), ["flows.0.why", "flows.0.destination"]),
+        (flow("edge", "crm", 22, protocol="icmp"), ["flows.0.protocol"]),  # rules speak of ports: no guess at them
+    ],
+)
+def test_all_faults_of_a_flow_are_told_at_once(
+    problems: Callable[[dict[str, Any]], list[str]], changes: dict[str, Any], told: list[str]
+) -> None:
+    assert [line.partition(": ")[0] for line in problems(changes)] == told
+
+
 @pytest.mark.parametrize("place", ["operators", "others"])
 def test_a_place_outside_that_is_inside_is_refused(problems: Callable[[dict[str, Any]], list[str]], place: str) -> None:
     """An operators' network that holds the sites would let every host inside open SSH to the bastion."""

@@ -25,16 +25,17 @@ _DATA_MAY_REACH = {"vault", "log", "sessions", "ntp", "mirror", "ups"}
 _SMALLEST_ZONE = 29
 
 
-def problems(env: Environment) -> list[str]:
+def problems(env: Environment, *, rules: bool = True) -> list[str]:
     """All that is wrong with an environment whose fields are well-formed.
 
     :param env: an environment that the model accepted.
+    :param rules: also hold the flows against the rules; False where a flow's ends or port are not what its owner wrote.
     :returns: lines ``<field>: <what is wrong>; <what would be right>``, empty when it is fine. Problems of flows are
         looked for only when the places are in order, because flows speak of places.
     """
     found = [*_sites(env), *_people(env), *_vault(env), *_names(env), *_existing(env), *_acme(env)]
     found = found or [*_networks(env), *_addresses(Topology(env))]
-    return found or [*_room(Topology(env)), *_flow_ends(Topology(env)), *_flows(Topology(env))]
+    return found or [*_room(Topology(env)), *_flow_ends(Topology(env)), *(_flows(Topology(env)) if rules else ())]
 
 
 def _sites(env: Environment) -> Iterator[str]:

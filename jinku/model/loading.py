@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading environment.yaml: every problem at once, each with the file, the field and the remedy."""
 
+import copy
 import difflib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 import jinku
 from jinku.model.environment import SCHEMA_VERSION, Environment
 from jinku.model.invariants import problems as topology_problems
+from jinku.model.topology import HOSTS
 from jinku.places import CHECKOUT
 
 INVENTORIES = CHECKOUT / "inventories"
@@ -85,7 +87,9 @@ def load_environment(path: Path | str) -> Environment:
     try:
         environment = Environment.model_validate(data)
     except ValidationError as error:
-        raise InputError([_line(file, detail) for detail in _own(error.errors())]) from None
+        details = _own(error.errors())
+        beside = [f"{file}: {problem}" for problem in _beside(data, details)]
+        raise InputError([*(_line(file, detail) for detail in details), *beside]) from None
     problems = [*_version_problems(environment), *topology_problems(environment)]
     if problems:
         raise InputError([f"{file}: {problem}" for problem in problems])
@@ -106,6 +110,29 @@ def _parse(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError([f"{file}: (file): is not a mapping; keys such as 'name:' and 'sites:'"])
     return data
+
+
+#: What stands in for a field of a flow that is not well-formed, while the flow's other fields are looked at.
+_STAND_IN = {"source": HOSTS, "destination": HOSTS, "port": 1, "protocol": "tcp", "en": "...", "zh": "..."}
+_SAYS_WHY = {"en", "zh"}
+
+
+def _beside(data: dict[str, Any], details: list[ErrorDetails]) -> list[str]:
+    """What else is wrong where single fields of flows are not well-formed, so that nobody is told one fault at a time.
+
+    Nothing where more than that is malformed: flows speak of places, which must be in order first.
+    """
+    flows: Any = copy.deepcopy(data.get("flows"))
+    wrong = set()
+    for detail in details:
+        match detail["loc"]:
+            case ("flows", int(index), str(field)):
+                flows[index].pop(field, None)
+                flows[index] |= {field: _STAND_IN[field]} if field in _STAND_IN else {}
+                wrong |= {field} & _STAND_IN.keys()
+            case _:
+                return []
+    return topology_problems(Environment.model_validate(data | {"flows": flows}), rules=wrong <= _SAYS_WHY)
 
 
 def _version_problems(environment: Environment) -> list[str]:
