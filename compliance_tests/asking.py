@@ -89,12 +89,20 @@ def ask(host: Host, script: str, *arguments: str, timeout: float = 20, user: str
     return str(result.stdout)
 
 
-def newest_change(host: Host, files: str) -> float:
-    """When anything of these files or folders last changed, Unix seconds: its content, or what else stat tells (ctime).
+def not_loaded(host: Host, program: str, files: str, loaded: float, reload: str) -> str:
+    """What is wrong and what would be right when a program loaded its settings before these files or folders last changed; else ''.
 
-    A file that was changed and put back is younger than the load of what stood in it meanwhile, and nobody can set this time.
+    loaded: Unix seconds. reload: command by which it reads them again. A change is one of content, or of what else stat tells
+    (ctime): a file that was changed and put back is younger than the load of what stood in it meanwhile, and nobody can set this time.
     """
-    return max(float(line) for line in host.check_output(f"find {files} -printf '%C@\\n'").splitlines())
+    times = [float(line) for line in host.check_output(f"find {files} -printf '%C@\\n'").splitlines()]
+    if max(times) <= loaded:
+        return ""
+    by_hand = f"`jinku ssh {host.backend.hostname} -- sudo {reload}`"
+    return (
+        f"{program} runs with other settings, or lets others in, than its files ({files}) say now; `jinku up`, which makes the files"
+        f" right and has a change of theirs loaded, and {by_hand} where it finds nothing to change"
+    )
 
 
 def people_on(topology: Topology, node: str) -> list[Operator]:

@@ -2,7 +2,7 @@
 """Rights that nobody declared and that the named accounts do not show: foreign keys, sudo, setuid, roles, switched-off records."""
 
 import pytest
-from asking import PSQL, ask, newest_change, people_on, sshd_setting
+from asking import PSQL, ask, not_loaded, people_on, sshd_setting
 from test_database import ALTER, HBA, sql
 
 from jinku.evidence.sabotage import Sabotage
@@ -203,8 +203,8 @@ def test_nobody_is_left_out_of_the_record(host):
     altered = sql(host, "select name from pg_file_settings where sourcefile like '%postgresql.auto.conf'")
     assert not altered, f"set past the files: {', '.join(altered)}"
     loaded = float(sql(host, "select extract(epoch from pg_conf_load_time())")[0])
-    newest = newest_change(host, "/etc/postgresql/*/main/*.conf")
-    assert newest <= loaded, "the server runs with other settings, or lets others in, than its files say now"
+    wrong = not_loaded(host, "postgres", "/etc/postgresql/*/main/*.conf", loaded, "systemctl reload postgresql")
+    assert not wrong, wrong
     rows = sql(
         host,
         "select coalesce(r.rolname, 'everybody') || ' in ' || coalesce(d.datname, 'every database'), c from pg_db_role_setting s"

@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from asking import ask, newest_change
+from asking import ask, not_loaded
 from monitor_api import OWN, Monitor
 
 from jinku.evidence.sabotage import Sabotage
@@ -28,6 +28,7 @@ LOADED = {
     "prometheus": "/etc/prometheus/prometheus.yml /etc/prometheus/rules",
     "alertmanager": "/etc/prometheus/alertmanager.yml",
 }
+RELOAD = "sh /usr/local/libexec/jinku-monitor reload"
 KINDS = {"full", "incremental", "wal", "attachments", "vault"}
 
 
@@ -140,8 +141,8 @@ def test_alarms_fire_and_go_out(monitor):
     """
     assert not monitor.silences(), f"kept silent: {monitor.silences()}"
     for program, files in LOADED.items():
-        newest = newest_change(monitor.host, files)
-        assert newest <= monitor.loaded_at(program), f"{program} runs with other settings than its files hold now"
+        wrong = not_loaded(monitor.host, program, files, monitor.loaded_at(program), RELOAD)
+        assert not wrong, wrong
     for name in ("hosts", "services", "room"):
         said = monitor.rule_tests(name)
         assert not said, f"{name}: {said}"
