@@ -88,6 +88,11 @@ class Places:
         return self.receiver / "certificate.pem"
 
     @property
+    def origin(self) -> Path:
+        """One line: the environment.yaml that this state belongs to (:mod:`jinku.origin`)."""
+        return self.state / "origin"
+
+    @property
     def reports(self) -> Path:
         """Evidence reports, one folder a check."""
         return self.state / "reports"

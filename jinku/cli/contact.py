@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from jinku import lock, ssh_access
+from jinku import ssh_access
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.doctor import Level
@@ -29,7 +29,7 @@ def command(env: Selection, retire: bool) -> None:
         raise Failure(
             f"{env.file}: backend: is {env.environment.backend}, which makes its own hosts; existing", ExitCode.USAGE
         )
-    with lock.hold(env.places, "contact"):
+    with env.hold("contact"):
         if retire:
             _retire(env)
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from jinku import journal, lock, ssh_access
+from jinku import journal, ssh_access
 from jinku.cli import sites
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.progress import Progress
@@ -28,14 +28,14 @@ def command(env: Selection, yes: bool) -> None:
     the state that a later `up` needs to use them again. The journal and the reports stay in either case. Hosts of the
     backend `existing` are their owner's: they stay as they are, with their data, and Jinku no longer knows the way to them.
     """
-    name, disposable = env.environment.name, env.environment.disposable
+    name, disposable, places = env.environment.name, env.environment.disposable, env.places
     if not yes:
         click.echo(_announcement(env))
         if _typed() != name:
             raise Failure("not confirmed; nothing was touched; --yes does not ask", ExitCode.USAGE)
     begun = time.monotonic()
-    with lock.hold(env.places, "destroy"), Progress() as progress:
-        ssh_access.close(env.topology, env.places)
+    with env.hold("destroy"), Progress() as progress:
+        ssh_access.close(env.topology, places)
         with progress.stage("hosts, networks and volumes (pulumi destroy)"):
             results = sites.run("destroy", env, progress)
         failed = [f"site {result.site}" for result in results if result.error]
@@ -45,9 +45,7 @@ def command(env: Selection, yes: bool) -> None:
         if not failed:
             failed = [f"{path} (still there)" for path in _forget(env)]
         seconds = time.monotonic() - begun
-        journal.write(
-            env.places, "destroy", env.file, {"ok": not failed, "seconds": round(seconds, 1), "failed": failed}
-        )
+        journal.write(places, "destroy", env.file, {"ok": not failed, "seconds": round(seconds, 1), "failed": failed})
         kept = [volume.name for volume in env.topology.volumes] if not disposable else []
         if env.environment.backend == "existing":
             for line in _left(env):
@@ -116,7 +114,7 @@ def _forget(env: Selection) -> list[Path]:
     paths = [places.ssh_config]  # by this file the other verbs take the environment for up
     if env.environment.disposable and env.environment.backend == "lab":
         folders = [places.ssh, places.pki, places.vault, places.pulumi, places.lab, places.state / "crm"]
-        paths += [*folders, places.state / "pulumi.passphrase"]
+        paths += [*folders, places.state / "pulumi.passphrase", places.origin]
     for path in paths:
         shutil.rmtree(path, ignore_errors=True)  # as much as goes; what stayed is told
         with suppress(OSError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from jinku import journal, lock
+from jinku import journal
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection
@@ -37,7 +37,7 @@ def changed(
         if sys.stdin.readline().strip() != env.environment.name:
             raise Failure("not confirmed; nothing was touched; --yes does not ask", ExitCode.USAGE)
     begun, error = time.monotonic(), ""
-    with lock.hold(env.places, verb), Progress() as progress:
+    with env.hold(verb), Progress() as progress:
         try:
             yield progress.line
         except RefusedError as refused:

@@ -8,10 +8,12 @@ import click
 
 from jinku.cli.given_paths import writes
 from jinku.cli.selection import Selection, environment_option
+from jinku.model import Topology
 from jinku.model.diagram import diagram_svg
 from jinku.model.firewall import node_ruleset, router_ruleset
 from jinku.model.flow_sheet import flow_sheet_csv
 from jinku.model.inventory import inventory
+from jinku.places import Places
 
 
 @click.command("render")
@@ -27,7 +29,7 @@ def command(env: Selection, output: Path | None) -> None:
     if output is None:
         env.places.make()
     folder = output or env.places.state / "rendered"
-    for name, text in _files(env).items():
+    for name, text in _files(env.topology).items():
         path = folder / name
         with writes(folder, "--output"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,10 +37,9 @@ def command(env: Selection, output: Path | None) -> None:
         click.echo(path)
 
 
-def _files(env: Selection) -> dict[str, str]:
-    """Text by relative path."""
-    topology = env.topology
-    computed = inventory(topology, env.places)
+def _files(topology: Topology) -> dict[str, str]:
+    """Text by relative path. The state is only named here: a copy of an environment may be rendered and compared."""
+    computed = inventory(topology, Places(topology.env.name))
     files = {
         "inventory.json": json.dumps(computed, ensure_ascii=False, indent=1, sort_keys=True) + "\n",
         "flows.csv": flow_sheet_csv(topology),

@@ -2,7 +2,8 @@
 """Which environment a verb works on: `--env` before or after the verb, else JINKU_ENV, else `lab`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from jinku import lock, origin
 from jinku.model import Environment, Topology, environment_file, load_environment
 from jinku.places import Places
 
@@ -43,8 +45,22 @@ class Selection:
 
     @cached_property
     def places(self) -> Places:
-        """Where its state lies."""
-        return Places(self.environment.name)
+        """Where its state lies. :raises jinku.model.InputError: it is that of another environment.yaml with the same name."""
+        places = Places(self.environment.name)
+        origin.refuse_another(places, self.file)
+        return places
+
+    @contextmanager
+    def hold(self, verb: str) -> Iterator[None]:
+        """Hold the environment while the block runs, and note that its state is this file's.
+
+        :raises jinku.lock.LockedError: another process holds it.
+        :raises jinku.model.InputError: as :attr:`places`.
+        """
+        with lock.hold(self.places, verb):
+            if said := origin.remember(self.places, self.file):
+                click.echo(said, err=True)
+            yield
 
 
 def environment_option(command: Callable[P, R]) -> Callable[P, R]:

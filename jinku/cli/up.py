@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jinku import journal, lock, pki, ssh_access
+from jinku import journal, pki, ssh_access
 from jinku.cli import contact, examination, playbook, sites
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.preflight import new_hosts, preflight
@@ -58,7 +58,7 @@ def command(env: Selection) -> None:
     preflight(env)
     begun = time.monotonic()
     outcome = _Outcome()
-    with lock.hold(env.places, "up"), Progress() as progress:
+    with env.hold("up"), Progress() as progress:
         progress.line(f"environment {env.environment.name} ({env.file}), state in {env.places.state}", "bold")
         try:
             _stages(env, outcome, progress)

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from jinku import journal, lock, updates
+from jinku import journal, updates
 from jinku.cli import playbook
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.progress import Progress
@@ -39,7 +39,7 @@ def command(env: Selection, names: tuple[str, ...], only_list: bool) -> None:
     if only_list:
         _list(env, names)
         return
-    with lock.hold(env.places, "update"), Progress() as progress:
+    with env.hold("update"), Progress() as progress:
         _roll(env, names, progress)
 
 

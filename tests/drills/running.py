@@ -21,7 +21,8 @@ _FILES = "sudo find /etc /usr/local /usr/lib/jinku -xdev -type f -printf '%p %i 
 
 
 def jinku(*words: str, env: str | Path = "") -> subprocess.CompletedProcess[str]:
-    """Run a verb on the environment (or on ``env``); both outputs in ``stdout``."""
+    """Run a verb on the environment (or on ``env``, a changed copy that is meant to be the same); both outputs in ``stdout``."""
+    PLACES.origin.unlink(missing_ok=True)
     variables = {**os.environ, **({"JINKU_ENV": str(env)} if env else {})}
     return subprocess.run(
         [JINKU, *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, check=False

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which environment.yaml a state belongs to: two of one name would otherwise change, and destroy, each other's hosts."""
+
+from pathlib import Path
+
+import yaml
+
+from jinku.evidence.private import write_private
+from jinku.model import InputError
+from jinku.model.loading import INVENTORIES
+from jinku.places import Places
+
+
+def refuse_another(places: Places, file: Path) -> None:
+    """Refuse an environment.yaml (``file``) whose name is taken by another one that is still there. Changes nothing.
+
+    :raises InputError: naming the other one, and what to do where both are meant to be the same.
+    """
+    other = _remembered(places)
+    if other and other != _told(file) and _still_there(places.name, INVENTORIES / other, file):
+        wrong = f"is {places.name!r}, and the state in {places.state} is that of {INVENTORIES / other}"
+        right = (
+            f"another name, or, where both are meant to be the same environment, no other file or no {places.origin}"
+        )
+        raise InputError([f"{file}: name: {wrong}; {right}"])
+
+
+def remember(places: Places, file: Path) -> str:
+    """Note whose the state is from now on, in its folder, which is there. Whoever calls holds the environment.
+
+    :returns: a sentence for the person where it was another one's, which is gone; else ''.
+    :raises InputError: as :func:`refuse_another`.
+    """
+    refuse_another(places, file)
+    other, own = _remembered(places), _told(file)
+    if other == own:
+        return ""
+    write_private(places.origin, f"{own}\n")
+    was = f"was that of {INVENTORIES / other}, where there is none of this name any more"
+    return f"{file}: the state in {places.state} {was}; it is this one's from now on" if other else ""
+
+
+def _told(file: Path) -> str:
+    """How a file is remembered: one below inventories/ without its checkout, for the next Jinku lies beside this one."""
+    return str(file.relative_to(INVENTORIES) if file.is_relative_to(INVENTORIES) else file)
+
+
+def _remembered(places: Places) -> str:
+    """Whose the state is, '' where nobody has said: there is none, or a Jinku from before made it."""
+    try:
+        return places.origin.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def _still_there(name: str, other: Path, file: Path) -> bool:
+    """Whether another file holds an environment of that name. One that cannot be read may: its owner is asked, not guessed for."""
+    try:
+        if other.samefile(file):  # reached in two ways, as by a mount
+            return False
+        found = yaml.safe_load(other.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError, yaml.YAMLError):
+        return True
+    return not isinstance(found, dict) or found.get("name") == name
