@@ -220,16 +220,19 @@ def _networks(topology: Topology, *, ours: bool) -> Iterator[Finding]:
     own = (
         lab_network.controller_interface(topology.env.name) if ours else ""
     )  # one of this name with another state is not ours
-    clashes = lab_network.taken(map(str, networks), _routes(), own)
-    for network, route, device in clashes:
+    by_device: dict[str, list[str]] = {}
+    for _, route, device in lab_network.taken(map(str, networks), _routes(), own):
+        by_device.setdefault(device, []).append(route)
+    for device, routes in by_device.items():
+        more = f" and {len(routes) - 1} more" if len(routes) > 1 else ""
+        whose = ", another lab's interface" if device.startswith("jk-") else ""
         yield Finding(
-            f"network {network}",
+            "networks",
             Level.MISSING,
-            f"this machine reaches {route} by {device}"
-            + (", which is another lab's" if device.startswith("jk-") else ""),
+            f"this machine reaches {routes[0]}{more} by {device}{whose}",
             "other networks under sites: and lab: in environment.yaml, or `jinku destroy` of the other lab",
         )
-    if not clashes:
+    if not by_device:
         yield Finding("networks", Level.OK, "nothing else here uses those of sites and lab")
 
 

@@ -19,9 +19,7 @@ def refuse_another(places: Places, file: Path) -> None:
     other = _remembered(places)
     if other and other != _told(file) and _still_there(places.name, INVENTORIES / other, file):
         wrong = f"is {places.name!r}, and the state in {places.state} is that of {INVENTORIES / other}"
-        right = (
-            f"another name, or, where both are meant to be the same environment, no other file or no {places.origin}"
-        )
+        right = f"another name, or, where both are meant to be the same environment, delete the other file or {places.origin}"
         raise InputError([f"{file}: name: {wrong}; {right}"])
 
 

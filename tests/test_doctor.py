@@ -101,24 +101,22 @@ def test_plan_starts_nothing_and_needs_no_inotify_instances(lab, monkeypatch, ca
 
 def test_another_lab_with_the_same_networks_is_told(lab, monkeypatch, capsys):
     """Two environments of one example share its networks: the second `up` would take the first one's way in."""
+    zones = Topology.of(load_environment(lab)).zones
     other = [
         {"dst": "172.31.241.0/24", "dev": "jk-other-wan"},
-        {
-            "dst": str(Topology.of(load_environment(lab)).zones["b", "data"].network),
-            "gateway": "10.9.9.9",
-            "dev": "tun0",
-        },
+        {"dst": str(zones["b", "data"].network), "gateway": "10.9.9.9", "dev": "tun0"},
+        {"dst": str(zones["b", "ops"].network6), "gateway": "fd09::9", "dev": "tun0"},
     ]
     monkeypatch.setattr(doctor, "_routes", lambda: other)
     assert up(lab) == ExitCode.PREREQUISITE
     told = capsys.readouterr().err
     assert (
-        "network 172.31.241.0/24: this machine reaches 172.31.241.0/24 by jk-other-wan, which is another lab's; oth"
+        "networks: this machine reaches 172.31.241.0/24 by jk-other-wan, another lab's interface; other networks"
         in told
     )
-    assert "by tun0; other networks" in told
+    assert f"networks: this machine reaches {other[1]['dst']} and 1 more by tun0; other networks" in told
     monkeypatch.setattr(doctor, "_routes", lambda: [{**route, "dev": "jk-mine-wan"} for route in other])
-    assert "networks" not in findings(lab), "one of the same name, whose state lies elsewhere"
+    assert findings(lab)["networks"].level is Level.MISSING, "one of the same name, whose state lies elsewhere"
     Places("mine").lab.mkdir(parents=True)
     assert findings(lab)["networks"].level is Level.OK, "its own routes are no obstacle"
 

@@ -70,7 +70,7 @@ def test_a_second_folder_of_the_same_name_is_refused_and_nothing_is_touched(firs
             in told
         )
         assert (
-            f"; another name, or, where both are meant to be the same environment, no other file or no {tmp_path}"
+            f"; another name, or, where both are meant to be the same environment, delete the other file or {tmp_path}"
             in told
         )
     assert contents(tmp_path / "state") == before
