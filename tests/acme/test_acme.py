@@ -38,9 +38,12 @@ UNIT = "jinku-edge-certificate.service"
 
 
 def jinku(env: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    PLACES.origin.unlink(missing_ok=True)  # a changed copy of HOME is meant to be the same environment
     command = [str(Path(sys.executable).with_name("jinku")), "--env", str(env), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    PLACES.origin.unlink(missing_ok=True)  # a changed copy of HOME is meant to be the same environment
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    finally:
+        PLACES.origin.unlink(missing_ok=True)
 
 
 def on_edge(command: str) -> str:

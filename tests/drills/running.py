@@ -22,11 +22,16 @@ _FILES = "sudo find /etc /usr/local /usr/lib/jinku -xdev -type f -printf '%p %i 
 
 def jinku(*words: str, env: str | Path = "") -> subprocess.CompletedProcess[str]:
     """Run a verb on the environment (or on ``env``, a changed copy that is meant to be the same); both outputs in ``stdout``."""
-    PLACES.origin.unlink(missing_ok=True)
     variables = {**os.environ, **({"JINKU_ENV": str(env)} if env else {})}
-    return subprocess.run(
-        [JINKU, *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, check=False
-    )
+    if env:
+        PLACES.origin.unlink(missing_ok=True)
+    try:
+        return subprocess.run(
+            [JINKU, *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, check=False
+        )
+    finally:
+        if env:  # the state is not the copy's afterwards, however the drill ends
+            PLACES.origin.unlink(missing_ok=True)
 
 
 def on(node: str, command: str, given: str = "") -> str:
