@@ -144,6 +144,14 @@ def test_what_a_jinku_from_before_made_belongs_to_who_comes_first(tmp_path):
     assert origin.remember(places, made(tmp_path / "one/mine") / "environment.yaml") == ""
 
 
+def test_a_plan_changes_nothing_and_takes_no_state(tmp_path, monkeypatch):
+    """Whoever looks at a branch of the environment first must not shut its owner out."""
+    monkeypatch.setattr("jinku.cli.plan.preflight", lambda _env, **_more: None)
+    monkeypatch.setattr("jinku.cli.sites.run", lambda *_words: [])
+    assert run("plan", "--env", made(tmp_path / "one/mine")) == ExitCode.OK
+    assert not Places("mine").origin.exists()
+
+
 def test_destroy_of_a_laboratory_frees_its_name(first, tmp_path, monkeypatch):
     monkeypatch.setattr("jinku.cli.sites.run", lambda *_words: [])
     monkeypatch.setattr("jinku.cli.destroy._sweep", lambda *_words: [])
