@@ -25,6 +25,7 @@ SCHEMA_VERSION = 1
 #: Text that people read: one line, no control characters, no character with a meaning to a shell, nft or YAML.
 #: A sentence never reaches a firewall (DESIGN.md, decision 1), but a diagram and a sheet print it.
 Sentence = Annotated[str, StringConstraints(min_length=3, max_length=200, pattern=r"^[^\x00-\x1f\x7f\"'`$\\{}<>;|&]+$")]
+Login = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f\"'`$\\{}<>;|&]{1,100}$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
@@ -144,6 +145,8 @@ class Crm(Section):
     """Name of the company that uses the CRM."""
     demo_data: bool = False
     """Fill the CRM with invented customers. Never true where real data is."""
+    administrators: tuple[Login, ...] = ("admin",)
+    """Logins of those who administer the CRM itself. They are given their groups in the CRM; who administers it and is not here is a finding."""
 
 
 class Edge(Section):
