@@ -14,13 +14,15 @@ class Reader:
     """A program that reads its settings when it starts and, if `reloads`, when it is told to.
 
     `files`: what it reads then, as a shell writes it; a folder stands for itself and all in it. What it reads anew each time
-    (keys of people), and certificates, whose renewals have hooks of their own, are none. `words`: its command line, where it shows that.
+    (keys of people), and certificates, whose renewals have hooks of their own, are none. `words`: its command line, where it shows that;
+    `processes`: whose command line, as `ps` selects them (its main process).
     """
 
     unit: str
     files: str
     reloads: bool = False
     words: str = ""
+    processes: str = ""
 
 
 def _moment(told: str) -> float:
@@ -48,7 +50,7 @@ def behind_their_files(host: Host, *readers: Reader) -> list[str]:
     changed = host.check_output(
         "; ".join(
             f"find {reader.files} -printf '%C@ %p\\n' 2>/dev/null | sort -g | tail -n 1; echo"
-            f" $(ps -ww -o args= -p $(systemctl show -P MainPID {reader.unit}))"
+            f" $(ps -ww -o args= {reader.processes or f'-p $(systemctl show -P MainPID {reader.unit})'} | sort -u)"
             for reader in readers
         )
     ).splitlines()
@@ -60,7 +62,7 @@ def behind_their_files(host: Host, *readers: Reader) -> list[str]:
             continue
         when, _, name = newest.partition(" ")
         again = f"systemctl {'reload' if reader.reloads else 'restart'} {reader.unit}"
-        if float(when) > _read_at(state, reloads=reader.reloads):
+        if float(when or "inf") > _read_at(state, reloads=reader.reloads):
             found.append(f"{reader.unit} was not told of the last change of {name} ({again})")
         if reader.reloads and state["ReloadResult"] != "success":
             found.append(f"{reader.unit} refused what it was last told to read ({again})")

@@ -15,7 +15,11 @@ TOKEN = secrets.token_hex(6)
 KEPT_DAYS = 180  # as test_log: six months
 
 SSHD = Reader("ssh.service", "/etc/ssh/sshd_config /etc/ssh/sshd_config.d /etc/ssh/ssh_host_*", reloads=True)
-RSYSLOG = Reader("rsyslog.service", "/etc/rsyslog.conf /etc/rsyslog.d", words="/usr/sbin/rsyslogd -n -iNONE")
+# A package's snippet is not read, and its update touches the folder: where one lies, only what is read is asked about.
+FORWARDER = (
+    "/etc/rsyslog.conf /etc/rsyslog.d/*-jinku-*.conf $(ls /etc/rsyslog.d | grep -qv -- -jinku- || echo /etc/rsyslog.d)"
+)
+RSYSLOG = Reader("rsyslog.service", FORWARDER, words="/usr/sbin/rsyslogd -n -iNONE")
 JOURNALD = Reader(
     "systemd-journald.service",
     "/etc/systemd/journald.conf /etc/systemd/journald.conf.d /usr/lib/systemd/journald.conf.d",
@@ -26,6 +30,7 @@ APACHE = Reader(
     "/etc/apache2/apache2.conf /etc/apache2/envvars /etc/apache2/jinku /etc/apache2/jinku.d",
     reloads=True,
     words="/usr/sbin/apache2 -k start",
+    processes="-C apache2",  # systemd does not know which of them is the first
 )
 
 
