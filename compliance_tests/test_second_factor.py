@@ -175,13 +175,15 @@ READS = (
     " (select db_id from ir_model_data where module = 'jinku_login' and fs_id = '{record}')\""
 )
 SAVE = f"cp -a {FACTOR} /run/sabotage.factor"
-BACK = f"cp -a /run/sabotage.factor {FACTOR}; rm -f /run/sabotage.factor"
+# The CRM never read what was changed; that it was put back shows in its files' times only.
+AGAIN = "systemctl restart jinku-crm.service"
+BACK = f"cp -a /run/sabotage.factor {FACTOR}; rm -f /run/sabotage.factor; {AGAIN}"
 SABOTAGE = (
     Sabotage(
         "a password is enough, and everybody reads the key of the codes",
         on="application",
         breaks=f"cp -a {CONF} /run/sabotage.conf && sed -i 's/^authentications = .*/authentications = password/' {CONF} && chmod 644 {KEY}",
-        mends=f"cp -a /run/sabotage.conf {CONF}; rm -f /run/sabotage.conf; chmod 600 {KEY}",
+        mends=f"cp -a /run/sabotage.conf {CONF}; rm -f /run/sabotage.conf; chmod 600 {KEY}; {AGAIN}",
         kills=(
             "test_users_of_the_crm_prove_themselves_twice",
             "test_a_password_alone_opens_nothing_and_a_code_opens_once",
@@ -234,7 +236,7 @@ SABOTAGE = (
         on="application",
         breaks=f"cp -a {USER} /run/sabotage.user && sed -i -e 's/if Transaction().user in .*/if False:/' -e 's/_text(login)/login/'"
         f" -e 's/_text(answer) for/answer for/' {USER}",
-        mends=f"cp -a /run/sabotage.user {USER}; rm -f /run/sabotage.user",
+        mends=f"cp -a /run/sabotage.user {USER}; rm -f /run/sabotage.user; {AGAIN}",
         kills=(
             "test_the_secret_of_a_one_time_code_is_shown_once_and_kept_from_everybody",
             "test_a_login_that_is_no_text_counts_as_a_wrong_one",

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import yaml
+from test_log import FOLDER, KEPT_DAYS
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.places import CHECKOUT
@@ -38,6 +39,9 @@ FORBIDDEN_PACKAGES = (
     "avahi-daemon",
     "cups",
 )
+DATABASE = "/var/lib/aide/jinku.db"
+#: Where a program, a library, a module of Python or a setting would be planted.
+FINGERPRINTED = ("/etc", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/share", "/usr/local")
 FORBIDDEN_COMMANDS = ("cc", "gcc", "make", "telnet", "ftp", "rsh", "nc", "ncat", "nmap", "tcpdump", "gdb", "strace")
 
 
@@ -106,12 +110,42 @@ def test_programs_and_settings_have_a_fingerprint(host):
 
     zh: 已建立完整性基线（SHA-256 以上），仅 root 可读，并每日比对。
     """
-    base = host.file("/var/lib/aide/jinku.db")
+    base = host.file(DATABASE)
     assert base.exists, "no integrity database"
     assert (base.user, base.mode & 0o077) == ("root", 0), "others may read or write the integrity database"
-    head = host.check_output("grep -a -m1 '^@@db_spec' /var/lib/aide/jinku.db")
+    head = host.check_output(f"grep -a -m1 '^@@db_spec' {DATABASE}")
     assert "sha256" in head or "sha512" in head, f"fingerprints are {head}"
     assert host.check_output("systemctl is-active jinku-integrity.timer") == "active", "nothing compares"
+    folders = " ".join(f"-e '^{folder}/'" for folder in FINGERPRINTED)
+    named = host.check_output(f"grep -aoE {folders} {DATABASE} | sort -u").split()
+    left_out = sorted(set(FINGERPRINTED) - {name.rstrip("/") for name in named})
+    assert not left_out, f"nothing is kept of {', '.join(left_out)}"
+
+
+@pytest.mark.control("dengbao:8.1.4.7.b", "dengbao:8.1.4.4.f", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_the_fingerprints_are_those_that_jinku_took(host, subject, topology, fleet):
+    """The integrity database is the one whose digest the log tier received when Jinku made it: nobody made it anew to hide a change.
+
+    zh: 完整性基线的摘要与 Jinku 建立时送达日志层的记录一致，未被他人重新生成以掩盖改动。
+    """
+    logs = topology.nodes_of("log")
+    if not logs:
+        pytest.skip("this environment has no log tier")
+    digest, made, now = host.check_output(
+        f"sha256sum < {DATABASE} | cut -d ' ' -f 1; stat -c %Y {DATABASE}; date +%s"
+    ).split()
+    if int(now) - int(made) > (KEPT_DAYS - 1) * 86400:
+        pytest.skip(f"made more than {KEPT_DAYS} days ago, of which the log tier need not know any more")
+    # The day's file, and its neighbours', for the two clocks may differ; just after an `up` the line may be under way.
+    days = " ".join(f"$(date -d @{int(made) + shift} +%F).log*" for shift in (0, -3600, 3600))
+    times = 40 if int(now) - int(made) < 60 else 1
+    found = fleet.host(logs[0].name).run(
+        f"cd {FOLDER}/{subject.node} && for i in $(seq {times}); do ls {days} 2>/dev/null | sort -u | xargs -r zgrep -hF 'database {digest}'"
+        " | grep -F ' jinku-integrity' && exit 0; sleep 0.25; done; exit 1"
+    )
+    assert found.rc == 0, "the integrity database was made anew, and not by Jinku (docs/runbooks/host-changed)"
 
 
 @pytest.mark.control("dengbao:8.1.4.7.b", "dengbao:8.1.4.4.f", "iso27001:A.8.9")
@@ -203,6 +237,21 @@ SABOTAGE = (
             "test_nothing_has_changed_since",
             "test_programs_and_settings_have_a_fingerprint",
         ),
+    ),
+    Sabotage(
+        "every Python that starts reads a stranger's file first",
+        on="host",
+        breaks="echo '# sabotage' > /usr/lib/python3/dist-packages/sabotage.pth",
+        mends="rm /usr/lib/python3/dist-packages/sabotage.pth",
+        kills=("test_nothing_has_changed_since",),
+    ),
+    Sabotage(
+        "a change is hidden by fingerprints taken anew",
+        on="host",
+        breaks=f"cp -a {DATABASE} /run/sabotage.db && echo sabotage > /usr/local/sbin/sabotage"
+        f" && {{ aide --config=/etc/aide/jinku.conf --update >/dev/null; mv {DATABASE}.new {DATABASE}; }}",
+        mends=f"mv /run/sabotage.db {DATABASE}; rm /usr/local/sbin/sabotage",
+        kills=("test_the_fingerprints_are_those_that_jinku_took",),
     ),
     Sabotage(
         "a package of last year is installed, and nothing installs updates",
