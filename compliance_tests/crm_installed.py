@@ -62,7 +62,13 @@ def differences() -> str:
         "select 'ir.model.data ' || module || '.' || fs_id || ' was written by ' || u.login from ir_model_data d"
         f" join res_user u on u.id = coalesce(d.write_uid, d.create_uid) where u.id <> 0 and d.model in ({models})"
     )
-    return " union all ".join([*(_of_one(model, defaults) for model, defaults in COMPARED.items()), forged])
+    # The server itself makes these from its programs, without a line in ir_model_data.
+    edited = (
+        f"select '{model} ' || t.name || ' was changed by ' || u.login from {model.replace('.', '_')} t"
+        " join res_user u on u.id = coalesce(t.write_uid, t.create_uid) where u.id <> 0"
+        for model in ("ir.model", "ir.model.field")
+    )
+    return " union all ".join([*(_of_one(model, defaults) for model, defaults in COMPARED.items()), forged, *edited])
 
 
 #: Logins of the active users of a group that can change users, rights or what the server runs, or of one that inherits from it.

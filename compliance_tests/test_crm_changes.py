@@ -100,7 +100,9 @@ SABOTAGE = (
         "the CRM lets try a thousand passwords, and its file is as it was",
         on="application",
         breaks=f"cp -a {CONF} /run/sabotage.conf && sed -i 's/^max_attempt = .*/max_attempt = 1000/' {CONF}"
-        f" && systemctl restart {UNIT} && cp -a /run/sabotage.conf {CONF} && rm /run/sabotage.conf",
+        # Its workers read the file after systemd was told that it is ready.
+        f" && systemctl restart {UNIT} && for i in $(seq 60); do jinku-crm health >/dev/null 2>&1 && break; sleep 1; done"
+        f" ; cp -a /run/sabotage.conf {CONF} && rm /run/sabotage.conf",
         mends=f"systemctl restart {UNIT}",
         kills=("test_the_crm_runs_with_what_its_files_hold",),
         settle=8.0,
