@@ -11,7 +11,7 @@ from pathlib import Path
 
 from machines import do, image
 
-KERNEL = ("linux-image-cloud-amd64", "cryptsetup-bin")
+KERNEL = ("linux-image-cloud-amd64", "cryptsetup-bin", "apparmor")  # as an installer leaves it
 _ROOT_GIB = 6
 BOOT_SECONDS = 480.0
 
