@@ -27,7 +27,7 @@ from .process import LabError, run
 KEEPER = Path(__file__).parent / "scripts" / "keeper.sh"
 NSPAWN = (Path("/run/systemd/nspawn/propagate"), Path("/run/systemd/nspawn/unix-export"))
 BOOT_SECONDS = 180.0
-STOP_SECONDS = 30.0  # rsyslog may want 90 s when its peer is silent; it has a disk queue
+STOP_SECONDS = 30.0  # rsyslog may want some when its peer is silent; what it has not sent stays in the journal
 State = Literal["absent", "stopped", "disconnected", "running"]
 
 
