@@ -13,6 +13,8 @@ FOLDER, KEPT = "/var/log/remote", "/var/lib/jinku-witness"
 KEPT_DAYS = 180
 #: Between two seals nothing is proven yet; more than a few minutes of that is too long to change logs unseen.
 SILENT_SECONDS = 300
+#: Recordings that are old enough to be sealed. Those from before recordings were sealed stay without.
+_RECORDED = "-name timing -mmin +5 -mmin -1440"
 SCRIPT = Path(__file__).with_name("asked") / "sealed_files.py"
 
 
@@ -66,9 +68,9 @@ def test_seals_of_the_logs_are_kept_at_another_site(seals, witness, topology):
 @pytest.mark.objects("log")
 @pytest.mark.behaviour
 def test_the_log_files_hold_what_was_sealed(host, seals):
-    """Each received file is read again and still begins with exactly what the witness was told; none that must be kept is gone.
+    """Each received file, and each recording of a session, still begins with exactly what the witness was told; none that must be kept is gone.
 
-    zh: 逐一重读已接收的日志文件，其内容与见证主机所存摘要一致，应保留的文件均在。
+    zh: 逐一重读已接收的日志文件与会话录像，其内容与见证主机所存摘要一致，应保留的文件均在。
     """
     found, _ = seals
     text = f"SEALED = {found!r}\n{SCRIPT.read_text(encoding='utf-8')}"
@@ -81,6 +83,22 @@ def test_the_log_files_hold_what_was_sealed(host, seals):
     assert int(count.split()[0]) > 0, "nothing was sealed"
 
 
+@pytest.mark.control("dengbao:8.1.4.3.c", "dengbao:8.1.3.5.c", "iso27001:A.8.15", "iso27001:A.5.33")
+@pytest.mark.objects("log")
+@pytest.mark.behaviour
+def test_each_recording_of_a_session_is_sealed(host, seals):
+    """Of each recording of the last day, but the last minutes, the witness was told: one that is changed or removed is found.
+
+    zh: 最近一天的会话录像（除最近数分钟外）均已向见证主机登记摘要，其修改或删除可被发现。
+    """
+    found, _ = seals
+    made = host.check_output(f"find {FOLDER}/sessions -mindepth 5 -maxdepth 5 {_RECORDED}").split()
+    unsealed = [path for path in made if path.removeprefix(f"{FOLDER}/") not in found]
+    assert not unsealed, f"{len(unsealed)} of {len(made)} recordings are not sealed, such as {unsealed[0]}"
+
+
+#: One recording that is sealed.
+_RECORDING = f"$(dirname $(find {FOLDER}/sessions -mindepth 5 -maxdepth 5 {_RECORDED} | sort | tail -n 1))"
 #: The oldest line of a node's file of today, which is sealed and stays where it is.
 _FILE = f"{FOLDER}/edge1/$(date +%F).log"
 _SEALS = f"{KEPT}/aud1/$(date +%Y-%m).log"
@@ -101,7 +119,29 @@ SABOTAGE = (
         kills=("test_the_log_files_hold_what_was_sealed",),
         settle=1,
     ),
-    # In its place: rsyslog holds the file open, and a new one of the same name would miss what comes meanwhile.
+    Sabotage(
+        "a recording of a session is changed in its place",
+        on="log",
+        breaks=f"systemctl stop jinku-log-seal.service; echo {_RECORDING}/log > /run/sabotage.path; f=$(cat /run/sabotage.path);"
+        " cp -p $f /run/sabotage.log && printf '#' | dd of=$f bs=1 seek=5 conv=notrunc 2>/dev/null",
+        mends="cat /run/sabotage.log > $(cat /run/sabotage.path) && rm /run/sabotage.log /run/sabotage.path && systemctl start jinku-log-seal.service",
+        kills=("test_the_log_files_hold_what_was_sealed",),
+    ),
+    Sabotage(
+        "a recording of a session is removed",
+        on="log",
+        breaks=f"echo {_RECORDING} > /run/sabotage.path && mv $(cat /run/sabotage.path) {FOLDER}/.sabotage",
+        mends=f"mv {FOLDER}/.sabotage $(cat /run/sabotage.path) && rm /run/sabotage.path",
+        kills=("test_the_log_files_hold_what_was_sealed",),
+    ),
+    Sabotage(
+        "a recording is not sealed",
+        on="log",
+        breaks=f"systemctl stop jinku-log-seal.service; r={_RECORDING}; cp -a $r $(dirname $r)/sabotage && touch -d '10 minutes ago' $(dirname $r)/sabotage/timing",
+        mends=f"rm -r {FOLDER}/sessions/*/*/*/sabotage && systemctl start jinku-log-seal.service",
+        kills=("test_each_recording_of_a_session_is_sealed",),
+    ),
+    # In its place: its size and owner stay, so nothing but the chain tells.
     Sabotage(
         "a seal is rewritten at the witness",
         on="log",

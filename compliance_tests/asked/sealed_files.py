@@ -7,6 +7,7 @@ Prints a line for each that does not, then how many do. Arguments: folder of the
 import datetime as dt
 import gzip
 import hashlib
+import re
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ for name, (size, digest) in sorted(SEALED.items()):  # noqa: F821  put before th
     file = folder / name
     packed = file.with_name(file.name + ".gz")
     if not file.exists() and not packed.exists():
-        if file.name[:10] >= oldest:
+        day = re.search(r"\d{4}-\d{2}-\d{2}", name)  # of a file of lines, or of the folder of a day's recordings
+        if not day or day[0] >= oldest:
             print(f"{name}: is gone")
         continue
     with file.open("rb") if file.exists() else gzip.open(packed, "rb") as stream:
