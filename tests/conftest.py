@@ -10,6 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 MACHINE = (
     "provider",
     "test_interrupted_up.py",
+    "test_log_delivery.py",
     "test_provider_systemd.py",
     "test_volume_program.py",
     "test_volume_disks.py",

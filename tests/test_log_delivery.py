@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No line of the audit log is lost on its way: real journald and rsyslogd, with the settings and programs that the roles ship.
+
+Sender and receiver share a root, an image as the lab's hosts have, in namespaces of their own. Each loss has its counterpart: with
+one part of the settings as it was before, the same test loses lines, so it can.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+
+from jinku.places import CHECKOUT, cache_root
+from stacks.provider.lab import images
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems")]
+
+NAME, PORT, STATE = "log.test.internal", 6514, "/var/spool/rsyslog/imjournal.state"
+RECEIVER = 'global(workDirectory="/var/spool/receiver" maxMessageSize="64k")'
+VOLUMES = {"log": "/var/log/remote", "witness": "/var/lib/jinku-witness"}
+SETTINGS = {
+    "sender": "hardening/logging/templates/etc/rsyslog.d/90-jinku-forward.conf.j2",
+    "log": "roles/log/templates/etc/rsyslog.d/80-jinku-receiver.conf.j2",
+    "witness": "roles/witness/templates/etc/rsyslog.d/80-jinku-witness.conf.j2",
+}
+PROGRAMS = (
+    "hardening/logging/files/usr/local/libexec/jinku-log-again",
+    "hardening/logging/files/usr/local/libexec/jinku-log-waits",
+    "roles/log/files/usr/local/sbin/jinku-log-keep",
+)
+SETUP = """
+mount -t tmpfs none $FOLDER && cd $FOLDER && mkdir up work root
+mount -t overlay none -o lowerdir=$LAYERS,upperdir=$FOLDER/up,workdir=$FOLDER/work root
+mount -t proc none root/proc && mount --rbind /sys root/sys && mount -t tmpfs none root/run && mount -t tmpfs none root/tmp
+mkdir -p root/run/systemd/journal $VOLUMES root/var/spool/receiver && for one in $VOLUMES; do mount -t tmpfs -o size=256k none $one; done
+tr -d - < /proc/sys/kernel/random/uuid > root/etc/machine-id && ln -sf /run/systemd/journal/dev-log root/dev/log
+echo 127.0.0.1 $NAME >> root/etc/hosts && ip link set lo up && chroot root groupadd jinku-audit
+echo ready && exec chroot root /usr/lib/systemd/systemd-journald
+"""
+#: A sender that waits comes back within this many seconds (action.resumeIntervalMax is 30).
+PATIENCE = 40
+#: How it was before, as (what is shipped, what stood there): a queue of the action, and files that rsyslog wrote by itself.
+QUEUE = (r'action\.resumeRetryCount="-1"', r'queue.type="LinkedList" \g<0>')
+OMFILE = (
+    r'type="omprog" name="jinku_keep" binary="\S+ (\S+) jinku-audit"(\s+template="\w+").*?(action\.resumeRetryCount)',
+    r'type="omfile" file="\1/n1/all.log"\2 asyncWriting="off" flushOnTXEnd="on" \3',
+)
+CERTIFICATES = f"""
+mkdir -p /etc/jinku/tls && cd /etc/jinku/tls && new="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+openssl req -x509 $new -keyout ca.key -out ca.pem -days 2 -subj /CN=ca
+openssl req $new -keyout host.key -out host.csr -subj /CN=host && echo subjectAltName=DNS:{NAME} > names
+openssl x509 -req -in host.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out host.pem
+"""
+
+
+class World:
+    """Journal, sender and receiver; all that runs in it ends with it."""
+
+    def __init__(self, folder: Path, receiver: str) -> None:
+        self.folder, self.receiver, self.root = folder, receiver, folder / "root"
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        wanted = images.recipe("trixie", ["iproute2", "openssl", "rsyslog", "rsyslog-relp"])
+        layers = images.layers(asyncio.run(images.ensure(cache_root(), wanted)))
+        told = {"LAYERS": ":".join(str(layer) for layer in layers), "FOLDER": str(folder), "NAME": NAME}
+        told["VOLUMES"] = " ".join(f"root{place}" for place in VOLUMES.values())
+        apart = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+        self.keeper = subprocess.Popen(
+            [*apart, "sh", "-euc", SETUP], env=os.environ | told, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert self.keeper.stdout
+        assert self.keeper.stdout.readline() == b"ready\n", self.keeper.communicate()
+        (first,) = Path(f"/proc/{self.keeper.pid}/task/{self.keeper.pid}/children").read_text().split()
+        self.inside = ["nsenter", f"--target={first}", "--mount", "--net", "--pid", "chroot", str(self.root)]
+        self.until(lambda: self.do("test -S /run/systemd/journal/dev-log; echo $?") == "0\n", 5)
+
+    def do(self, command: str, given: str = "") -> str:
+        """Run a shell command in it; return its output."""
+        done = subprocess.run(
+            [*self.inside, "sh", "-c", command], input=given, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def put(self, path: str, text: str, mode: str = "0644") -> None:
+        """Write a file."""
+        self.do(f"mkdir -p $(dirname {path}) && cat > {path} && chmod {mode} {path}", text)
+
+    def settle(self, old: tuple[str, str] | None = None) -> None:
+        """Write programs, certificates and settings as the roles ship them, but for one part as it was before."""
+        for program in PROGRAMS:
+            self.put(program.partition("/files")[2], (CHECKOUT / program).read_text(), "0755")
+        self.do(f"( {CERTIFICATES} ) 2>&1")
+        node = {"name": "n1", "fqdn": NAME, "tiers": ["log"], "address": "127.0.0.1", "address6": ""}
+        told: dict[str, Any] = {"jinku_names": {"log": NAME}, "jinku_hosts": [node], "jinku_node": {"tiers": []}}
+        told["jinku_services"] = {"log": {"port": PORT}, "witness": {"port": PORT}}
+        environment = jinja2.Environment(trim_blocks=True)  # noqa: S701 - no HTML
+        environment.tests["contains"] = lambda values, value: value in values
+
+        def rendered(name: str) -> str:
+            return environment.from_string((CHECKOUT / name).read_text()).render(told)
+
+        texts = {
+            "/etc/rsyslog.conf": (CHECKOUT / "hardening/logging/files/etc/rsyslog.conf").read_text(),
+            "/etc/rsyslog.d/90-jinku-forward.conf": rendered(SETTINGS["sender"]),
+            "/etc/receiver.conf": f"{RECEIVER}\n{rendered(SETTINGS[self.receiver])}",
+            "/etc/jinku/log_nodes.json": rendered("roles/log/templates/etc/jinku/log_nodes.json.j2"),
+        }
+        if old:
+            path = "/etc/rsyslog.d/90-jinku-forward.conf" if old is QUEUE else "/etc/receiver.conf"
+            texts[path], times = re.subn(*old, texts[path], flags=re.DOTALL)
+            assert times == 1
+        for path, text in texts.items():
+            self.put(path, text)
+
+    def start(self, *names: str, again: bool = True) -> None:
+        """Start `receiver` or `sender` as their units do."""
+        for name in names:
+            if name == "sender" and again:
+                self.do(f"/usr/local/libexec/jinku-log-again {STATE}")
+            conf = "/etc/receiver.conf" if name == "receiver" else "/etc/rsyslog.conf"
+            command = ["/usr/sbin/rsyslogd", "-n", "-f", conf, "-i", f"/run/{name}.pid"]
+            self.running[name] = subprocess.Popen([*self.inside, *command])
+            self.until(lambda name=name: self.pid(name) > 0, 5)  # type: ignore[misc]
+            if name == "receiver":
+                self.until(lambda: f":{PORT}" in self.do("ss -Hltn"), 5)
+
+    def pid(self, name: str) -> int:
+        """Process of a daemon in the namespace, 0 before it has told."""
+        return int(self.do(f"cat /run/{name}.pid 2>/dev/null || echo 0"))
+
+    def signal(self, name: str, sign: str) -> None:
+        """Send a signal; after KILL the process is gone."""
+        self.do(f"kill -{sign} {self.pid(name)}")
+        if sign == "KILL":
+            process = self.running.pop(name)
+            process.send_signal(signal.SIGCONT)  # nsenter stops with what it started
+            process.wait(10)
+            self.do(f"rm -f /run/{name}.pid")
+
+    def log(self, mark: str, count: int) -> None:
+        """Write so many lines into the journal."""
+        self.do(f"seq -f '{mark}-%04.0f-' {count} | logger -t test")
+
+    def arrived(self, mark: str) -> int:
+        """How many different lines are in the receiver's files, as a whole."""
+        found = self.do(
+            f"cat {VOLUMES[self.receiver]}/n1/*.log 2>/dev/null | grep -oE '{mark}-[0-9]{{4}}-' | sort -u; true"
+        )
+        return len(found.split())
+
+    def arrive(self, mark: str, count: int, patience: float = PATIENCE) -> int:
+        """Wait until so many are there; return how many are."""
+        self.until(lambda: self.arrived(mark) >= count, patience, must=False)
+        return self.arrived(mark)
+
+    def until(self, true: Callable[[], bool], seconds: float, *, must: bool = True) -> None:
+        """Wait for something."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > deadline:
+                assert not must, "it never came"
+                return
+            time.sleep(0.1)
+
+    def waits(self) -> bool:
+        """Whether the sender has lines that wait."""
+        return self.do(f"/usr/local/libexec/jinku-log-waits {STATE} 1 2>/dev/null && echo no || echo yes") == "yes\n"
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """Nothing runs in it but the journal; its parameter says who receives."""
+    made = World(tmp_path, getattr(request, "param", "log"))
+    try:
+        yield made
+    finally:
+        made.keeper.kill()
+        made.keeper.wait()
+
+
+BEFORE = pytest.mark.parametrize("before", [False, True], ids=["as shipped", "as it was"])
+COUNT = 600
+
+
+@BEFORE
+def test_nothing_is_lost_when_a_sender_is_killed_while_the_log_tier_is_away(world: World, before: bool) -> None:
+    """Lines from before it was killed, and while nothing ran."""
+    world.settle(QUEUE if before else None)
+    world.start("receiver", "sender")
+    world.log("first", 5)
+    assert world.arrive("first", 5) == 5
+    world.signal("receiver", "KILL")
+    world.log("away", COUNT)
+    time.sleep(2)  # for whoever would take lines that it cannot send
+    world.signal("sender", "KILL")
+    world.log("down", 20)
+    world.start("receiver", "sender")
+    assert world.arrive("down", 20) == 20
+    assert (world.arrive("away", COUNT, 1) == COUNT) is not before
+
+
+@BEFORE
+def test_what_was_sent_and_never_confirmed_is_sent_again(world: World, before: bool) -> None:
+    """The receiver takes nothing off its connection, and then both are gone. A window of lines is out at that time."""
+    world.settle()
+    world.start("receiver", "sender")
+    world.log("first", 5)
+    assert world.arrive("first", 5) == 5
+    world.signal("receiver", "STOP")
+    world.log("window", 100)
+    time.sleep(1)
+    world.signal("sender", "KILL")
+    world.signal("receiver", "KILL")
+    world.log("down", 20)
+    world.start("receiver", "sender", again=not before)
+    assert world.arrive("down", 20) == 20
+    assert (world.arrive("window", 100, 1) == 100) is not before
+
+
+@BEFORE
+@pytest.mark.parametrize("world", ["log", "witness"], indirect=True)
+def test_what_a_full_volume_refuses_stays_with_the_sender(world: World, before: bool) -> None:
+    """Also when sender and receiver are killed meanwhile; the sender says that lines wait, and all come when there is room."""
+    world.settle(OMFILE if before else None)
+    world.start("receiver", "sender")
+    world.log("first", 5)
+    assert world.arrive("first", 5) == 5
+    volume = VOLUMES[world.receiver]
+    world.do(f"dd if=/dev/zero of={volume}/filler bs=1k 2>/dev/null; test -s {volume}/filler")
+    world.log("full", COUNT)
+    time.sleep(3)
+    assert world.arrived("full") < COUNT
+    assert world.waits() is not before
+    world.signal("receiver", "KILL")
+    world.signal("sender", "KILL")
+    world.do(f"rm {volume}/filler")
+    world.start("receiver", "sender")
+    world.log("room", 5)
+    assert world.arrive("room", 5) == 5
+    assert (world.arrive("full", COUNT, 1) == COUNT) is not before
+    world.until(lambda: not world.waits(), 5)
+
+
+def test_a_sender_goes_on_by_itself_when_the_receiver_is_back(world: World) -> None:
+    """Killed and full, while the sender lives; and an orderly stop of a sender that waits is quick."""
+    world.settle()
+    world.start("receiver", "sender")
+    world.log("first", 5)
+    assert world.arrive("first", 5) == 5
+    world.do("dd if=/dev/zero of=/var/log/remote/filler bs=1k 2>/dev/null; true")
+    world.log("full", COUNT)
+    time.sleep(1)
+    world.do("rm /var/log/remote/filler")
+    assert world.arrive("full", COUNT) == COUNT
+    world.signal("receiver", "KILL")
+    world.log("away", COUNT)
+    began = time.monotonic()
+    world.signal("sender", "TERM")
+    world.running.pop("sender").wait(14)  # TimeoutStopSec of its unit is 15
+    assert time.monotonic() - began < 14
+    world.do("rm -f /run/sender.pid")
+    world.start("receiver", "sender")
+    assert world.arrive("away", COUNT) == COUNT
