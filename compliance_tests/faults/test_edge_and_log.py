@@ -93,7 +93,7 @@ def test_a_killed_edge_comes_back_by_itself(door: Door, edge: Host) -> None:
 
 
 def test_lines_of_an_outage_arrive_afterwards(topology: Topology, fleet: Fleet, edge: Host) -> None:
-    """What is written while the log tier is down arrives when it is back: the sender keeps it."""
+    """What is written while the log tier is down arrives when it is back, though the forwarder is killed meanwhile."""
     node, sender = topology.nodes_of("log")[0].name, topology.nodes_of("edge")[0].name
     log, mark = fleet.host(node), secrets.token_hex(8)
     log.run_expect([0], "systemctl stop rsyslog.service")
@@ -101,6 +101,7 @@ def test_lines_of_an_outage_arrive_afterwards(topology: Topology, fleet: Fleet, 
         time.sleep(2)
         edge.run_expect([0], f"for i in $(seq 20); do logger -t jinku-fault {mark}-$i; done")
         time.sleep(5)
+        edge.run_expect([0], "systemctl kill --signal=KILL --kill-whom=main rsyslog.service")
     finally:
         log.run_expect([0], "systemctl start rsyslog.service")
     found = f"cat /var/log/remote/{sender}/*.log | grep -oE '{mark}-[0-9]+' | sort -u | wc -l"

@@ -27,6 +27,18 @@ _SHORT = (
 )
 _LONG = "cd /run && cat drill.pem > /etc/jinku/tls/host.pem && cat drill.key > /etc/jinku/tls/host.key && rm drill.pem drill.key"
 
+#: A few seconds instead of a quarter of an hour; the forwarder's socket would start it again.
+_WAITS = (
+    "mkdir -p /run/systemd/system/jinku-log-waits.service.d && cd /run/systemd/system/jinku-log-waits.service.d &&"
+    " printf '[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/jinku-log-waits /var/spool/rsyslog/imjournal.state 2\\n' >"
+    " drill.conf && systemctl daemon-reload && systemctl stop rsyslog.service syslog.socket && logger drill && sleep 5 &&"
+    " { systemctl start jinku-log-waits.service || true; }"
+)
+_WAITS_NO_MORE = (
+    "rm -r /run/systemd/system/jinku-log-waits.service.d && systemctl daemon-reload && systemctl start rsyslog.service &&"
+    " sleep 5 && systemctl start jinku-log-waits.service"
+)
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -151,7 +163,7 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
     env = topology.env.name
     least = topology.nodes_of("bastion")[-1]  # the way into the last site; nothing else needs it
     database, vault = topology.nodes_of("postgres")[0], topology.nodes_of("vault")[0]
-    log, crm = topology.nodes_of("log")[0], topology.nodes_of("crm")[0]
+    log, crm, edge = (topology.nodes_of(tier)[0] for tier in ("log", "crm", "edge"))
     names = {"vault": vault.aliases[0], "port": 8200, "node": database.name, "fqdn": database.fqdn}
 
     def metric(alert: str, line: str) -> Fault:
@@ -218,6 +230,14 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
             lambda: on(places, crm.name, f"rm -f {METRICS}"),
             240,
             name="a number that nobody can read",
+        ),
+        Fault(
+            "LogsWait",
+            "audit",
+            {"node": edge.name},
+            lambda: on(places, edge.name, _WAITS),
+            lambda: on(places, edge.name, _WAITS_NO_MORE),
+            180,
         ),
         metric("ReplicationLag", "jinku_replication_lag_seconds 900"),
     ]
