@@ -106,11 +106,12 @@ def test_no_setting_takes_anything_out_of_the_journal(host):
     # The last one holds, and an empty one takes back what was said before.
     said = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", told, re.MULTILINE))
     said = {name: value for name, value in said.items() if value}
-    own = {"Storage", "Compress", "SystemMaxUse", "MaxRetentionSec", "ForwardToSyslog"}
+    own = {"Storage", "Compress", "SystemMaxUse", "MaxRetentionSec", "ForwardToSyslog", "SyncIntervalSec"}
     more = [f"{name}={value}" for name, value in said.items() if name not in own]
     assert not more, f"also in force: {', '.join(more)}"
     assert said.get("Storage") == "persistent", f"the journal is kept {said.get('Storage')}"
-    assert said.get("ForwardToSyslog") in ("no", "0", "false"), "lines go a second way, past the forwarder's queue"
+    assert said.get("ForwardToSyslog") in ("no", "0", "false"), "lines go a second way, past the forwarder"
+    assert said.get("SyncIntervalSec", "10s") == "10s", f"brought to the disk every {said['SyncIntervalSec']} only"
     days = re.fullmatch(r"(\d+)day", said.get("MaxRetentionSec", ""))
     assert days, f"kept for {said.get('MaxRetentionSec')}"
     assert int(days[1]) >= KEPT_DAYS, f"kept for {days[1]} days"
