@@ -98,11 +98,15 @@ def not_loaded(host: Host, program: str, files: str, loaded: float, reload: str)
     times = [float(line) for line in host.check_output(f"find {files} -printf '%C@\\n'").splitlines()]
     if max(times) <= loaded:
         return ""
-    by_hand = f"`jinku ssh {host.backend.hostname} -- sudo {reload}`"
     return (
         f"{program} runs with other settings, or lets others in, than its files ({files}) say now; `jinku up`, which makes the files"
-        f" right and has a change of theirs loaded, and {by_hand} where it finds nothing to change"
+        f" right and has a change of theirs loaded, and {by_hand(host, reload)} where it finds nothing to change"
     )
+
+
+def by_hand(host: Host, command: str) -> str:
+    """For people: how they run a command on a host as root."""
+    return f"`jinku ssh {host.backend.hostname} -- sudo {command}`"
 
 
 def people_on(topology: Topology, node: str) -> list[Operator]:

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from asking import by_hand
 from testinfra.host import Host
 
 _ASKED = "ActiveState,ReloadResult,NeedDaemonReload,InactiveExitTimestamp,ActiveEnterTimestamp,StateChangeTimestamp"
@@ -49,7 +50,7 @@ def behind_their_files(host: Host, *readers: Reader) -> list[str]:
     told = host.check_output(f"systemctl show --timestamp=us+utc -p {_ASKED} {units}").strip().split("\n\n")
     changed = host.check_output(
         "; ".join(
-            f"find {reader.files} -printf '%C@ %p\\n' 2>/dev/null | sort -g | tail -n 1; echo"
+            f"echo $(find {reader.files} -printf '%C@ %p\\n' 2>/dev/null | sort -g | tail -n 1); echo"
             f" $(ps -ww -o args= {reader.processes or f'-p $(systemctl show -P MainPID {reader.unit})'} | sort -u)"
             for reader in readers
         )
@@ -61,8 +62,10 @@ def behind_their_files(host: Host, *readers: Reader) -> list[str]:
             found.append(f"{reader.unit} is {state['ActiveState']}")
             continue
         when, _, name = newest.partition(" ")
-        again = f"systemctl {'reload' if reader.reloads else 'restart'} {reader.unit}"
-        if float(when or "inf") > _read_at(state, reloads=reader.reloads):
+        again = by_hand(host, f"systemctl {'reload' if reader.reloads else 'restart'} {reader.unit}")
+        if not when:
+            found.append(f"{reader.unit} has no file of its settings any more; `jinku up`")
+        elif float(when) > _read_at(state, reloads=reader.reloads):
             found.append(f"{reader.unit} was not told of the last change of {name} ({again})")
         if reader.reloads and state["ReloadResult"] != "success":
             found.append(f"{reader.unit} refused what it was last told to read ({again})")

@@ -7,12 +7,12 @@ from functools import cache
 
 import pytest
 from running_settings import Reader, behind_their_files
+from test_log import KEPT_DAYS
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.places import CHECKOUT
 
 TOKEN = secrets.token_hex(6)
-KEPT_DAYS = 180  # as test_log: six months
 
 SSHD = Reader("ssh.service", "/etc/ssh/sshd_config /etc/ssh/sshd_config.d /etc/ssh/ssh_host_*", reloads=True)
 # A package's snippet is not read, and its update touches the folder: where one lies, only what is read is asked about.
@@ -22,7 +22,11 @@ FORWARDER = (
 RSYSLOG = Reader("rsyslog.service", FORWARDER, words="/usr/sbin/rsyslogd -n -iNONE")
 JOURNALD = Reader(
     "systemd-journald.service",
-    "/etc/systemd/journald.conf /etc/systemd/journald.conf.d /usr/lib/systemd/journald.conf.d",
+    " ".join(
+        f"{root}/systemd/journald.conf{end}"
+        for root in ("/etc", "/run", "/usr/local/lib", "/usr/lib")
+        for end in ("", ".d")
+    ),
     words="/usr/lib/systemd/systemd-journald",
 )
 APACHE = Reader(

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from test_log import FOLDER, KEPT_DAYS
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.evidence.waiting import trials
 
-FOLDER, KEPT = "/var/log/remote", "/var/lib/jinku-witness"
-KEPT_DAYS = 180
+KEPT = "/var/lib/jinku-witness"
 #: Between two seals nothing is proven yet; more than a few minutes of that is too long to change logs unseen.
 SILENT_SECONDS = 300
 #: Recordings that are old enough to be sealed. Those from before recordings were sealed stay without.

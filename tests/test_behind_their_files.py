@@ -2,6 +2,8 @@
 """When a service was last told what its files hold (compliance_tests/running_settings.py), from what systemd says."""
 
 import importlib
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +15,7 @@ OWN = "/usr/sbin/one -n"
 
 
 @pytest.fixture
-def behind(monkeypatch):
+def behind(monkeypatch, tmp_path):
     """Answers for a unit that was started and (unless `changed_state` is its start) reloaded, with a file that changed `at`."""
     monkeypatch.syspath_prepend(CHECKOUT / "compliance_tests")
     module = importlib.import_module("running_settings")
@@ -30,12 +32,22 @@ def behind(monkeypatch):
         }
 
         class Host:
+            backend = SimpleNamespace(hostname="one1")
+
             def check_output(self, command):
                 if command.startswith("systemctl show"):
                     return "\n".join(f"{name}={value}" for name, value in state.items())
-                return f"{at} /etc/one.conf\n{words}"
+                if at is None:  # as a shell says it where there is no such file
+                    for name, says in (("ps", words), ("systemctl", "1")):
+                        (tmp_path / name).write_text(f"#!/bin/sh\necho '{says}'\n", encoding="utf-8")
+                        (tmp_path / name).chmod(0o755)
+                    paths = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+                    return subprocess.run(
+                        ["sh", "-c", command], env=paths, capture_output=True, text=True, check=True
+                    ).stdout
+                return f"{at} /etc/jinku-one.conf\n{words}"
 
-        return module.behind_their_files(Host(), module.Reader("one.service", "/etc/one.conf", reloads, OWN))
+        return module.behind_their_files(Host(), module.Reader("one.service", "/etc/jinku-one.conf", reloads, OWN))
 
     return asked
 
@@ -48,10 +60,15 @@ def test_what_was_read_at_the_start_or_by_a_reload_is_in_force(behind):
 
 def test_a_file_that_changed_since_is_told_with_its_remedy(behind):
     (told,) = behind(at=AT_RELOAD + 0.01)
-    assert told == "one.service was not told of the last change of /etc/one.conf (systemctl reload one.service)"
+    assert (
+        told
+        == "one.service was not told of the last change of /etc/jinku-one.conf (`jinku ssh one1 -- sudo systemctl reload one.service`)"
+    )
     assert behind(at=AT_START + 0.01, changed_state=STARTED)
     (told,) = behind(at=AT_START + 0.01, reloads=False)
-    assert told.endswith("(systemctl restart one.service)"), "a reload reads nothing of what is read at the start only"
+    assert told.endswith("sudo systemctl restart one.service`)"), (
+        "a reload reads nothing of what is read at the start only"
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,3 +82,8 @@ def test_a_file_that_changed_since_is_told_with_its_remedy(behind):
 )
 def test_a_refused_reload_another_unit_and_other_options_are_told(behind, more):
     assert len(behind(at=AT_START - 1, **more)) == 1
+
+
+def test_settings_whose_files_are_gone_are_told(behind):
+    (told,) = behind(at=None)
+    assert told == "one.service has no file of its settings any more; `jinku up`"
