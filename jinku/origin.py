@@ -11,6 +11,18 @@ from jinku.model.loading import INVENTORIES
 from jinku.places import Places
 
 
+def places_of(name: str, file: Path) -> Places:
+    """Where the state of an environment lies, for whoever reads or changes it: `jinku`, and Ansible, pytest and Pulumi by themselves.
+
+    ``name``: the environment's. ``file``: path of its environment.yaml, resolved.
+
+    :raises InputError: as :func:`refuse_another`.
+    """
+    places = Places(name)
+    refuse_another(places, file)
+    return places
+
+
 def refuse_another(places: Places, file: Path) -> None:
     """Refuse an environment.yaml (``file``) whose name is taken by another one that is still there. Changes nothing.
 

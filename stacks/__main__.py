@@ -9,8 +9,8 @@ import os
 
 import pulumi
 
-from jinku.model import InputError, Topology, load_environment
-from jinku.places import Places
+from jinku.model import InputError, Topology, environment_file, load_environment
+from jinku.origin import places_of
 from stacks.backends import backend_of
 from stacks.components import SiteComponent
 
@@ -18,11 +18,13 @@ from stacks.components import SiteComponent
 def build(stack: str) -> None:
     """Declare the resources of a stack.
 
-    :raises pulumi.RunError: the name is not ``<environment>-<site>``, or the environment cannot be used.
+    :raises pulumi.RunError: the name is not ``<environment>-<site>``, or the environment cannot be used, or another has its name.
     """
     name, _, site = stack.rpartition("-")
     try:
-        environment = load_environment(os.environ.get("JINKU_ENV") or name)
+        file = environment_file(os.environ.get("JINKU_ENV") or name)
+        environment = load_environment(file)
+        places = places_of(environment.name, file)
     except InputError as error:
         raise pulumi.RunError(str(error)) from None
     if environment.name != name:
@@ -31,7 +33,7 @@ def build(stack: str) -> None:
         stacks = ", ".join(f"{name}-{known}" for known in sorted(environment.sites))
         raise pulumi.RunError(f"stack {stack}: {name} has no site {site!r}; one of {stacks}")
     topology = Topology.of(environment)
-    component = SiteComponent(topology, site, backend_of(topology, Places(name)))
+    component = SiteComponent(topology, site, backend_of(topology, places))
     pulumi.export("nodes", component.nodes)
 
 

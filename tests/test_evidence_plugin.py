@@ -303,6 +303,23 @@ def test_a_faulty_environment_is_told_in_one_line(tmp_path, monkeypatch):
     assert not document.exists()
 
 
+def test_a_check_of_the_second_of_two_environments_of_one_name_is_refused_in_one_line(tmp_path, monkeypatch):
+    """Its tests would ask the hosts of the first."""
+    declare("schema_version: 1\n", tmp_path, monkeypatch)
+    first = tmp_path / "first/environment.yaml"
+    first.parent.mkdir()
+    shutil.copy(tmp_path / "lab/environment.yaml", first)
+    (tmp_path / "lab/origin").write_text(f"{first}\n")  # the state of `lab`, which run() keeps here
+    done, document = run(tmp_path)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    told = f"{tmp_path}/lab/environment.yaml: name: is 'lab', and the state in {tmp_path}/lab is that of {first}; another name"
+    assert told in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not document.exists()
+    (tmp_path / "lab/origin").write_text(f"{tmp_path}/lab/environment.yaml\n")
+    assert run(tmp_path)[1].exists()
+
+
 REMEMBERS = """
 import pytest
 

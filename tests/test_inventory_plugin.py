@@ -51,8 +51,9 @@ def test_the_plugin_says_what_the_model_says(tmp_path: Path) -> None:
 def test_an_environment_is_given_as_a_file_or_a_folder(tmp_path: Path) -> None:
     text = (REPOSITORY / "inventories/small/environment.yaml").read_text()
     (tmp_path / "environment.yaml").write_text(text)
-    assert "@zone_data:" in ask("--graph", "-i", str(tmp_path / "environment.yaml")).stdout
-    assert "@zone_data:" in ask("--graph", JINKU_ENV=str(tmp_path)).stdout
+    state = str(tmp_path / "state")  # never this machine's own, which another one of the name may have
+    assert "@zone_data:" in ask("--graph", "-i", str(tmp_path / "environment.yaml"), JINKU_STATE_DIR=state).stdout
+    assert "@zone_data:" in ask("--graph", JINKU_ENV=str(tmp_path), JINKU_STATE_DIR=state).stdout
 
 
 def test_a_wrong_environment_stops_ansible_with_the_models_words(tmp_path: Path) -> None:
@@ -61,6 +62,30 @@ def test_a_wrong_environment_stops_ansible_with_the_models_words(tmp_path: Path)
     done = ask("--graph", JINKU_ENV=str(tmp_path))
     assert done.returncode != 0
     assert "levle: unknown key; did you mean 'level'?" in done.stderr.replace("\n", " ")
+
+
+def test_the_second_of_two_environments_of_one_name_gets_nothing_of_the_first(tmp_path: Path) -> None:
+    """Else a stock `ansible-playbook site.yml` changes the hosts of the first by what the second says."""
+    text = (REPOSITORY / "inventories/small/environment.yaml").read_text()
+    first, second = (tmp_path / folder / "environment.yaml" for folder in ("first", "second"))
+    for file in (first, second):
+        file.parent.mkdir()
+        file.write_text(text)
+    state = tmp_path / "state/small"
+    state.mkdir(parents=True)
+    (state / "origin").write_text(f"{first}\n")
+    options = {"JINKU_STATE_DIR": str(tmp_path / "state"), "COLUMNS": "1000"}
+    own = ask("--host", "db1", JINKU_ENV=str(first.parent), **options)
+    assert str(state) in own.stdout
+    for source in ({"JINKU_ENV": str(second.parent)}, {"JINKU_ENV": str(second)}):
+        done = ask("--host", "db1", **source, **options)
+        assert done.returncode != 0
+        assert str(state) not in done.stdout
+        said = " ".join(done.stderr.split())
+        assert f"{second}: name: is 'small', and the state in {state} is that of {first}; another name, or" in said
+        assert "Traceback" not in said
+    given = ask("--host", "db1", "-i", str(second), **options)
+    assert given.returncode != 0
 
 
 def test_the_keys_of_the_labs_operators_reach_the_hosts(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 """What the Pulumi program asks of the provider `jinku`, without an engine: the two must understand each other."""
 
 import asyncio
+import runpy
+import shutil
 
 import pulumi
 import pytest
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks, set_mocks
 
 from jinku.model import Topology, load_environment
-from jinku.places import Places
+from jinku.places import CHECKOUT, Places
 from stacks.backends import lab
 from stacks.components import SiteComponent
 from stacks.provider.kinds import KINDS
@@ -112,3 +114,24 @@ def test_a_host_waits_for_its_network_and_its_volumes_only(declared):
     _, options, _ = declared()
     needed = {resource._name for resource in options["Host", "db1"].depends_on}
     assert needed == {"a-data", "db1-data"}
+
+
+def test_the_second_of_two_environments_of_one_name_declares_nothing(tmp_path, monkeypatch, loop):  # noqa: ARG001
+    """A stock `pulumi up` would give the hosts of the first the shape of the second."""
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    first, second = (tmp_path / folder / "environment.yaml" for folder in ("first", "second"))
+    for file in (first, second):
+        file.parent.mkdir()
+        shutil.copy(CHECKOUT / "inventories/lab/environment.yaml", file)
+    state = Places("lab")
+    state.make()
+    state.origin.write_text(f"{first}\n")
+    recorder = Recorder()
+    set_mocks(recorder, project="jinku", stack="lab-a", preview=False)
+    monkeypatch.setenv("JINKU_ENV", str(second.parent))
+    with pytest.raises(pulumi.RunError) as refused:
+        runpy.run_path(str(CHECKOUT / "stacks/__main__.py"))
+    told = str(refused.value)
+    assert told.startswith(f"{second}: name: is 'lab', and the state in {state.state} is that of {first}; another name")
+    assert "\n" not in told
+    assert not recorder.seen

@@ -46,9 +46,7 @@ class Selection:
     @cached_property
     def places(self) -> Places:
         """Where its state lies. :raises jinku.model.InputError: it is that of another environment.yaml with the same name."""
-        places = Places(self.environment.name)
-        origin.refuse_another(places, self.file)
-        return places
+        return origin.places_of(self.environment.name, self.file)
 
     @contextmanager
     def hold(self, verb: str) -> Iterator[None]:

@@ -39,7 +39,7 @@ from jinku.evidence.records import CheckResult, Label, Object, Polarity, Reason,
 from jinku.evidence.verdicts import judge
 from jinku.journal import commit
 from jinku.model import InputError, Topology, environment_file, load_environment
-from jinku.places import Places
+from jinku.origin import places_of
 
 MARKERS = (
     "control(id, ...): items of the catalogues that the test proves",
@@ -99,7 +99,7 @@ class Check:
         self.config = config
         self.file = environment_file(os.environ.get("JINKU_ENV", "lab"))
         self.topology = Topology.of(load_environment(self.file))
-        self.places = Places(self.topology.env.name)
+        self.places = places_of(self.topology.env.name, self.file)
         self.catalogue: Catalogue = load_catalogue()
         self.declared = load_declared(self.file.parent, self.catalogue)
         self.objects = objects_of(self.topology)

@@ -59,18 +59,19 @@ def computed(env: str) -> dict[str, Any]:
     """Return the inventory of an environment, in the shape of `ansible-inventory --list`."""
     try:
         from jinku.model.inventory import inventory as compute
-        from jinku.model.loading import InputError, load_environment
+        from jinku.model.loading import InputError, environment_file, load_environment
         from jinku.model.topology import Topology
-        from jinku.places import Places
+        from jinku.origin import places_of
         from jinku.ssh_access import generated_keys
     except ImportError as error:
         raise AnsibleParserError(
             f"{env}: (jinku): {error}; install the package into Ansible's Python, `pip install -e .`"
         ) from error
     try:
-        environment = load_environment(env)
+        file = environment_file(env)
+        environment = load_environment(file)
+        places = places_of(environment.name, file)
     except InputError as error:
         raise AnsibleParserError(str(error)) from error
-    places = Places(environment.name)
     result: dict[str, Any] = compute(Topology.of(environment), places, generated_keys(places))
     return result

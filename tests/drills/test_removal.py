@@ -65,6 +65,7 @@ def with_line(folder: Path, key: str) -> Path:
     content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     content["operators"].append({"name": NAME, "duty": "system", "keys": [key]})
     (copy / "environment.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    PLACES.origin.unlink(missing_ok=True)  # the copy is meant to be the same environment
     return copy
 
 
