@@ -89,13 +89,40 @@ def test_init_refuses_a_name_that_cannot_be_one_and_leaves_nothing(tmp_path, cap
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("backend", ["lab", "existing"])
+@pytest.mark.parametrize("last", ["a: b", "a #b", '"a"', "[", "{x", "-", "@", "1", "no", "null", "a\nb", "x" * 21])
+def test_init_refuses_what_yaml_would_read_as_something_else_in_a_line(tmp_path, capsys, last, backend):
+    """`a: b` ended in a traceback of YAML's, with half of the files made."""
+    assert run("init", tmp_path / "made" / last, "--backend", backend) == ExitCode.USAGE
+    said = capsys.readouterr()
+    assert f"environment.yaml: name: is {last!r}; at most 20 small letters" in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert not (tmp_path / "made").exists()
+
+
+def test_init_takes_the_name_of_the_folder_that_a_path_leads_to(tmp_path, capsys):
+    for path, folder in (("mine/sub/..", "mine"), ("other/sub/../../third", "third")):
+        assert run("init", f"{tmp_path}/{path}") == ExitCode.OK
+        assert load_environment(tmp_path / folder).name == folder
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(
+        ["mine", "third", *2 * ["environment.yaml", "controls.yaml"]]
+    )
+    capsys.readouterr()
+    for bare in (".", ".."):  # no path, and no name below inventories/
+        assert run("init", bare) == ExitCode.USAGE
+        assert f"name: is {bare!r}; " in capsys.readouterr().err
+    assert run("init", "/..") == ExitCode.USAGE
+    assert "name: is ''; " in capsys.readouterr().err
+
+
 #: Where nobody can write, root included.
 UNWRITABLE = {
     "kernel's": "/proc/x",
     "read-only": "/sys/x",
     "file": "file",
     "through a file": "file/x",
-    "too long": f"made/{'x' * 300}",
+    "too long": f"made/{'x' * 300}/x",
     "loop": "loop/x",
 }
 

@@ -10,12 +10,14 @@ import click
 import yaml
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined, select_autoescape
+from pydantic import TypeAdapter, ValidationError
 
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.given_paths import writes
 from jinku.cli.preflight import several
-from jinku.model import Environment, InputError, Topology, load_environment
-from jinku.model.loading import INVENTORIES
+from jinku.model import Environment, InputError, Topology
+from jinku.model.environment import EnvironmentName
+from jinku.model.loading import INVENTORIES, read_environment
 
 
 @click.command("init")
@@ -36,26 +38,28 @@ from jinku.model.loading import INVENTORIES
 )
 def command(name: str, profile: str, backend: str) -> None:
     """Write a commented environment.yaml and controls.yaml for NAME: a new folder under inventories/, or the path of a folder anywhere."""
-    folder = Path(name) if "/" in name else INVENTORIES / name
+    folder = _folder(name)
     file, controls = folder / "environment.yaml", folder / "controls.yaml"
-    label = os.fsencode(folder.absolute().name).decode(errors="replace")
+    label = os.fsencode(folder.absolute().name if "/" in name else name).decode(errors="replace")
     number = 80 + hashlib.sha256(label.encode()).digest()[0] % 160  # two labs on one machine rarely share networks
     text = _example("environment.yaml", name=label, profile=profile, backend=backend, number=number)
-    with writes(folder, "NAME"):
+    with writes(folder, "NAME"):  # nothing is made before all of it is known to be usable
         if file.exists():
             raise Failure(f"{file}: (file): is there already; another name", ExitCode.USAGE)
+        _refuse_unusable(label, file)
+        todo = _to_fill_in(text, file, backend)
+        not_yet = several(Topology(Environment.model_validate(yaml.safe_load(text))))
         made = [path for path in (file, controls, folder, *folder.parents) if not os.path.lexists(path)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-            todo = _to_fill_in(file, backend)
             if controls in made:
                 controls.write_text(_example("controls.yaml", name=label), encoding="utf-8")
-        except (OSError, InputError):
+        except OSError:
             _take_back(made)
             raise
     click.echo(f"{file}\n{controls}")
-    for line in _next(name, todo, several(Topology(Environment.model_validate(yaml.safe_load(text))))):
+    for line in _next(name, todo, not_yet):
         click.echo(line)
 
 
@@ -71,12 +75,30 @@ def _example(file: str, **values: object) -> str:
     return templates.get_template(f"{file}.j2").render(**values)
 
 
-def _to_fill_in(file: Path, backend: str) -> list[str]:
-    """What only the owner of hosts that exist can know. :raises InputError: the example is whole, so the name cannot be used."""
+def _folder(name: str) -> Path:
+    """Where it goes: below inventories/, or at a path, without the `..` of one, whose end would be no name."""
+    if "/" not in name:
+        return INVENTORIES / name
+    return Path(os.path.realpath(name)) if ".." in Path(name).parts else Path(name)
+
+
+def _refuse_unusable(label: str, file: Path) -> None:
+    """:raises Failure: the folder's name cannot be an environment's, or YAML reads something else in it (`a: b`, `no`)."""
     try:
-        load_environment(file)
+        usable = yaml.safe_load(TypeAdapter(EnvironmentName).validate_python(label)) == label
+    except ValidationError:
+        usable = False
+    if not usable:
+        right = "at most 20 small letters and digits, a letter first, and no word of YAML such as `no` or `null`"
+        raise Failure(f"{file}: name: is {label!r}; {right}", ExitCode.USAGE)
+
+
+def _to_fill_in(text: str, file: Path, backend: str) -> list[str]:
+    """What only the owner of hosts that exist can know. :raises InputError: something is wrong with an example that is whole."""
+    try:
+        read_environment(text, file)
     except InputError as error:
-        if backend == "lab" or any(line.startswith(f"{file}: name: ") for line in error.problems):
+        if backend == "lab":
             raise
         return [line.removeprefix(f"{file}: ") for line in error.problems]
     return []

@@ -74,7 +74,16 @@ def load_environment(path: Path | str) -> Environment:
     :raises InputError: with all problems found, before anything was touched.
     """
     file = environment_file(str(path))
-    data = _parse(file)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError([f"{file}: (file): is not UTF-8 text; save it as UTF-8"]) from None
+    return read_environment(text, file)
+
+
+def read_environment(text: str, file: Path) -> Environment:
+    """Check the text of an environment.yaml, as :func:`load_environment`. ``file``: its path, for the errors; it need not be there."""
+    data = _parse(text, file)
     if isinstance(data.get("schema_version"), int) and data["schema_version"] > SCHEMA_VERSION:
         raise InputError(
             [
@@ -96,11 +105,9 @@ def load_environment(path: Path | str) -> Environment:
     return environment
 
 
-def _parse(file: Path) -> dict[str, Any]:
+def _parse(text: str, file: Path) -> dict[str, Any]:
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueLoader)  # noqa: S506 - a SafeLoader
-    except UnicodeDecodeError:
-        raise InputError([f"{file}: (file): is not UTF-8 text; save it as UTF-8"]) from None
+        data = yaml.load(text, Loader=_UniqueLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
