@@ -11,7 +11,7 @@ import yaml
 from jinku import cli, origin
 from jinku.cli.exit_codes import ExitCode
 from jinku.cli.selection import Selection
-from jinku.places import Places
+from jinku.places import CHECKOUT, Places
 
 VERBS = (
     ["plan"],
@@ -136,6 +136,55 @@ def test_the_bundled_environment_of_another_checkout_goes_on(tmp_path, monkeypat
         with Selection.of(str(tmp_path / checkout / "inventories/lab")).hold("up"):
             pass
     assert Places("lab").origin.read_text() == "lab/environment.yaml\n"
+
+
+@pytest.mark.parametrize("name", ["acme", "example"])
+def test_an_own_environment_in_two_checkouts_is_refused_as_in_any_two_folders(tmp_path, monkeypatch, capsys, name):
+    """Only what comes with Jinku is the same in both: two people's acme, or a branch of it, are two."""
+    files = []
+    for checkout in ("one", "two"):
+        folder = made(tmp_path / checkout / f"inventories/{'lab' if name == 'example' else name}")
+        file = folder / "environment.yaml"
+        file.write_text(file.read_text().replace("name: lab ", f"name: {name} "))
+        files.append(file)
+    monkeypatch.setattr(origin, "INVENTORIES", tmp_path / "one/inventories")
+    with Selection.of(str(files[0])).hold("up"):
+        pass
+    assert Places(name).origin.read_text() == f"{files[0]}\n"
+    monkeypatch.setattr(origin, "INVENTORIES", tmp_path / "two/inventories")
+    capsys.readouterr()
+    assert run("status", "--env", files[1]) == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert (
+        f"{files[1]}: name: is {name!r}, and the state in {tmp_path}/state/{name} is that of {files[0]}; another name, or"
+        in told
+    )
+    assert f"where both are meant to be the same environment, delete the other file or {Places(name).origin}" in told
+    files[0].unlink()
+    with Selection.of(str(files[1])).hold("up"):
+        assert f"was that of {files[0]}, where there is none" in capsys.readouterr().err
+
+
+def test_what_was_remembered_without_its_checkout_goes_on_without_a_word(tmp_path, monkeypatch, capsys):
+    """As every environment below inventories/ was at first."""
+    folder = made(tmp_path / "inventories/acme")
+    monkeypatch.setattr(origin, "INVENTORIES", tmp_path / "inventories")
+    places = Places("acme")
+    places.make()
+    places.origin.write_text("acme/environment.yaml\n")
+    capsys.readouterr()
+    with Selection.of(str(folder)).hold("up"):
+        assert capsys.readouterr().err == ""
+    assert places.origin.read_text() == f"{folder}/environment.yaml\n"
+
+
+def test_the_examples_are_those_of_the_checkout():
+    tracked = {path.parent.name for path in CHECKOUT.glob("inventories/*/environment.yaml")}
+    assert set(origin.EXAMPLES) <= tracked
+    assert all(
+        yaml.safe_load((CHECKOUT / f"inventories/{name}/environment.yaml").read_text())["name"] == name
+        for name in origin.EXAMPLES
+    )
 
 
 def test_what_a_jinku_from_before_made_belongs_to_who_comes_first(tmp_path):
