@@ -157,7 +157,11 @@ def test_the_picture_of_the_environment_is_current(language: str) -> None:
 def test_the_variables_of_the_inventory_are_documented() -> None:
     computed = inventory(Topology.of(load_environment("lab")), Places("lab"))
     given = {name for values in computed["_meta"]["hostvars"].values() for name in values if name.startswith("jinku_")}
-    assert set(re.findall(r"^\| `(jinku_[a-z_]+)` \|", text_of("CONTRIBUTING.md"), re.MULTILINE)) == given
+    rows = dict(re.findall(r"^\| `(jinku_[a-z_]+)` \| (.*) \|$", text_of("CONTRIBUTING.md"), re.MULTILINE))
+    assert set(rows) == given
+    host = computed["_meta"]["hostvars"]["db1"]
+    for name in ("jinku_env", "jinku_node", "jinku_outside", "jinku_alerts"):
+        assert not [key for key in host[name] if f"`{key}`" not in rows[name]], name
 
 
 def anchors(document: Path) -> set[str]:
