@@ -68,11 +68,25 @@ def test_a_seal_that_does_not_continue_the_one_before_is_named(check, come):
     assert "does not continue seal" in said
 
 
-def test_what_is_no_seal_is_named_and_the_others_are_judged(check):
-    first, second = chain(10, 20)
-    code, said = check([first, second[:30], second])
+@pytest.mark.parametrize("kept", [0, 30], ids=["within its time", "within its text"])
+def test_a_seal_that_a_full_volume_tore_and_that_came_again_is_no_contradiction(check, kept):
+    first, second, third = chain(10, 20, 30)
+    assert check([first, second[:kept], second[:kept], second, third]) == (0, "")
+    assert check([first, second, second[:kept], second, third]) == (0, "")
+
+
+@pytest.mark.parametrize("come", ["never whole", "whole before only", "no seal"])
+def test_what_is_no_seal_is_named_and_the_others_are_judged(check, come):
+    first, second, third = chain(10, 20, 30)
+    came = {
+        "never whole": [first, second, third[:-3]],
+        "whole before only": [first, second, second[:-3], third],
+        "no seal": [first, "no seal", "no seal", second, third],
+    }
+    code, said = check(came[come])
     assert code == 1
-    assert said.splitlines() == [line for line in said.splitlines() if line.endswith("is no seal")]
+    assert len(said.splitlines()) == 1
+    assert said.endswith("is no seal\n")
 
 
 def test_a_log_host_without_any_seal_is_named(check):
