@@ -182,3 +182,14 @@ def test_links_lead_somewhere(document: str) -> None:
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             wrong.append(link)
     assert not wrong
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_audit_duty_may_run_what_its_runbook_says(language: str) -> None:
+    """Sudo lets auditors run these commands only, with their arguments."""
+    rules = text_of("hardening/accounts/templates/etc/sudoers.d/jinku.j2")
+    (alias,) = re.findall(r"^Cmnd_Alias JINKU_AUDIT = (.*)$", rules, re.MULTILINE)
+    assert re.search(r"^%jinku-audit ALL=\(root\) NOPASSWD: JINKU_READ, JINKU_AUDIT$", rules, re.MULTILINE)
+    wanted = re.findall(r"sudo ([^`\n]+)", text_of(f"docs/runbooks/logs-wait.{language}.md"))
+    assert wanted
+    assert {f"/usr/bin/{command}" for command in wanted} <= set(alias.split(", "))

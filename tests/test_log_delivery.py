@@ -73,8 +73,9 @@ OMFILE = (
 )
 #: ... no look for seals, and what a host has that is not upgraded yet: a queue that is kept when rsyslog ends.
 NO_SEALS = (AGAIN, "back .* _SYSTEMD_UNIT=jinku-log-seal.service", "true")
+KEPT = 'queue.type="LinkedList" queue.saveOnShutdown="on" queue.size="20000"'
 FILES = (
-    (QUEUE[0], QUEUE[1], f'{QUEUE[2]} queue.filename="forward" queue.saveOnShutdown="on" queue.size="20000"'),
+    (QUEUE[0], QUEUE[1], f' {KEPT} queue.filename="forward"'),
     ("/etc/rsyslog.conf", r"main_queue\(.*?\)\n", ""),
     ("/etc/rsyslog.conf", 'persistStateInterval="1"', 'persistStateInterval="100"'),
 )
@@ -334,26 +335,30 @@ def test_seals_that_were_sent_and_never_confirmed_are_sent_again(world: World, b
 
 
 @BEFORE
+@pytest.mark.parametrize("world", ["log", "witness"], indirect=True)
 def test_what_the_queue_of_an_earlier_version_held_is_sent_after_the_upgrade(world: World, before: bool) -> None:
-    """It was stopped in good order while the log tier was away; its files are gone afterwards."""
-    world.settle(*FILES)
+    """It was stopped in good order while its receiver was away; its files are gone afterwards."""
+    seals = (SENDER, r'(?<=template="jinku_seal")', f' {KEPT} queue.filename="seal"')
+    world.settle(*FILES, *[seals] * (world.receiver == "witness"))
     world.start("receiver")
     world.start("sender", again=False)
     world.log("first", 5)
     assert world.arrive("first", 5) == 5
     world.signal("receiver", "KILL")
     time.sleep(2)  # the queue's files are of a later second than its lines
-    world.log("queued", 2000)
+    world.log("queued", COUNT)
     time.sleep(3)
     world.signal("sender", "TERM")
-    assert world.do("ls /var/spool/rsyslog/forward.*")
+    assert world.do("ls /var/spool/rsyslog | grep -E '^(forward|seal)[.]'")
+    if world.receiver == "witness":
+        world.signal("beside", "TERM")
     world.settle()
     world.start("receiver")
     world.start("sender", again=not before)
     world.log("last", 5)
     assert world.arrive("last", 5) == 5
-    assert (world.arrive("queued", 2000, 1) == 2000) is not before
-    assert bool(world.do("ls /var/spool/rsyslog/forward.*; true")) is before
+    assert (world.arrive("queued", COUNT, 1) == COUNT) is not before
+    assert bool(world.do("ls /var/spool/rsyslog | grep -E '^(forward|seal)[.]'; true")) is before
 
 
 def test_a_start_without_progress_goes_to_the_same_line_again(world: World) -> None:
