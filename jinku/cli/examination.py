@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the control tests, writes the reports and shows what came of them; shared by up, check and report."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection
 from jinku.evidence.private import write_private
-from jinku.evidence.records import CheckResult, Verdict
+from jinku.evidence.records import CheckResult, ObjectVerdict, Verdict
 from jinku.evidence.run import CheckError, latest_result, new_document, read_result, run_check, write_reports
+
+# Lines on the terminal of what could not be judged; the report has them all.
+_UNJUDGED_LINES = 10
 
 
 def run(
@@ -52,11 +56,10 @@ def run(
         progress.line(
             f"{undeclared} of those not tested only a person can judge, and {env.folder / 'controls.yaml'} says nothing of them"
         )
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    for finding in result.findings:
-        alike.setdefault((finding.verdict.value, finding.item, finding.reason.text), []).append(finding.object)
-    for (verdict, item, reason), objects in alike.items():
-        progress.line(f"{verdict}: {item} on {', '.join(objects)}: {reason}", "red")
+    for line in _lines(result.findings):
+        progress.line(line, "red")
+    for line in unjudged(result):
+        progress.line(line)
     for node, why in result.unreachable.items():
         progress.line(f"{node}: cannot be reached: {why}", "red")
     for report in write(result, env, records.parent):
@@ -64,6 +67,28 @@ def run(
     if result.findings:
         return ExitCode.NOT_CONFORM
     return ExitCode.INCOMPLETE if result.broken else ExitCode.OK
+
+
+def _lines(pairs: Iterable[ObjectVerdict]) -> list[str]:
+    """One line for each item and reason, with all the objects of which it is said."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for pair in pairs:
+        alike.setdefault((pair.verdict.value, pair.item, pair.reason.text), []).append(pair.object)
+    return [
+        f"{verdict}: {item} on {', '.join(objects)}: {reason}" for (verdict, item, reason), objects in alike.items()
+    ]
+
+
+def unjudged(result: CheckResult) -> list[str]:
+    """What was tested and could not be judged, in some lines: tests that met an obstacle first, then what lacks a test.
+
+    A host that cannot be reached has its own line, and is not told again for each item.
+    """
+    nodes = {thing.id: thing.node for thing in result.objects}
+    pairs = [pair for pair in result.unjudged if nodes.get(pair.object) not in result.unreachable]
+    lines = _lines(sorted(pairs, key=lambda pair: pair.reason.code in ("one_sided", "no_test")))
+    more = len(lines) - _UNJUDGED_LINES
+    return lines if more <= 0 else [*lines[:_UNJUDGED_LINES], f"... and {more} more not tested, in the report"]
 
 
 def _settings(result: CheckResult) -> str:

@@ -190,6 +190,13 @@ class CheckResult(_Frozen):
         return tuple(verdict for verdict in self.verdicts if verdict.verdict in bad and verdict.waiver is None)
 
     @property
+    def unjudged(self) -> tuple[ObjectVerdict, ...]:
+        """Object x item pairs that could not be judged, of items that were tested; not what was left out of this run."""
+        tested = {record.item for record in self.records} - {item.item for item in self.items if item.declared_by}
+        silent = (pair for pair in self.verdicts if pair.verdict is Verdict.NOT_TESTED and pair.item in tested)
+        return tuple(pair for pair in silent if pair.reason.code != "not_run")
+
+    @property
     def broken(self) -> tuple[Record, ...]:
         """Records of tests that exist and could not judge: unreachable host, error, skip."""
         return tuple(record for record in self.records if record.verdict is Verdict.NOT_TESTED)

@@ -162,8 +162,19 @@ def render(result: CheckResult, language: str) -> str:
     def clock(moment: datetime, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
         return moment.astimezone(zone).strftime(pattern)
 
+    silent: dict[str, list[str]] = defaultdict(list)  # item -> classes of objects of which it has no test
+    for pair in result.verdicts:
+        if pair.reason.code == "no_test":
+            silent[pair.item].append(pair.object.partition(":")[0])
+    tested = {record.item for record in result.records}
+
     def said(pair: ItemVerdict | ObjectVerdict) -> str:
         """The reason in the reader's language; what a test or a person wrote stays in their words."""
+        if pair.reason.code == "no_test" and pair.item in tested:
+            classes = [pair.object.partition(":")[0]] if isinstance(pair, ObjectVerdict) else silent[pair.item]
+            return word["r_no_test_on"].format(
+                classes=word["and"].join(word.get(f"c_{name}", name) for name in classes)
+            )
         told = word[f"r_{pair.reason.code}"]
         own_words = pair.reason.code in ("failed", "mixed", "declared", "error", "skipped", "unreachable")
         return f"{told}: {pair.reason.text}" if own_words else told

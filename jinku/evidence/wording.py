@@ -13,9 +13,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "selfcheck_text": (
         (
             "Only a licensed assessment body concludes a classified-protection assessment. What is not marked conform here is "
-            "not proven; section 5 lists what was not looked at."
+            "not proven; section 5 lists what no test looked at, section 4 says of every other item what is missing."
         ),
-        "等级测评结论只能由具有资质的测评机构作出。未标为“符合”的内容均未被证明；未查看的内容见第 5 节。",
+        "等级测评结论只能由具有资质的测评机构作出。未标为“符合”的内容均未被证明；没有测试查看的内容见第 5 节，其余未证明的要求项及其原因见第 4 节。",
     ),
     "environment": ("environment", "环境"),
     "profile": ("profile", "规格"),
@@ -110,6 +110,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {  # key -> (en, zh)
     "c_backup": ("backup", "备份"),
     "r_proven": ("proven by setting and by behaviour", "配置与行为均已证明"),
     "r_no_test": ("no test yet", "尚无测试"),
+    "r_no_test_on": ("nothing tested on objects of the class {classes}", "{classes}类对象尚无测试"),
+    "and": (", ", "、"),
     "r_undeclared": ("only a person can judge it", "须由人判定"),
     "r_one_sided": ("only one side proven", "仅证明了一方面"),
     "r_not_run": ("left out of this run", "本次未运行"),
