@@ -185,11 +185,15 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_audit_duty_may_run_what_its_runbook_says(language: str) -> None:
-    """Sudo lets auditors run these commands only, with their arguments."""
-    rules = text_of("hardening/accounts/templates/etc/sudoers.d/jinku.j2")
-    (alias,) = re.findall(r"^Cmnd_Alias JINKU_AUDIT = (.*)$", rules, re.MULTILINE)
-    assert re.search(r"^%jinku-audit ALL=\(root\) NOPASSWD: JINKU_READ, JINKU_AUDIT$", rules, re.MULTILINE)
-    wanted = re.findall(r"sudo ([^`\n]+)", text_of(f"docs/runbooks/logs-wait.{language}.md"))
+@pytest.mark.parametrize(("duty", "page"), [("audit", "logs-wait"), ("security", "host-changed")])
+def test_a_duty_may_run_what_its_runbook_says(duty: str, page: str, language: str) -> None:
+    """Sudo lets the duty run these commands only, with their arguments; `jinku ssh` is the automation account's."""
+    rules = text_of("hardening/accounts/templates/etc/sudoers.d/jinku.j2").replace("\\\n", "")
+    own = f"JINKU_{duty.upper()}"
+    assert re.search(rf"^%jinku-{duty} ALL=\(root\) NOPASSWD: JINKU_READ, {own}$", rules, re.MULTILINE)
+    aliases = re.findall(rf"^Cmnd_Alias (?:JINKU_READ|{own}) = (.*)$", rules, re.MULTILINE)
+    assert len(aliases) == 2
+    allowed = {command.strip() for alias in aliases for command in alias.split(", ")}
+    wanted = re.findall(r"`sudo ([^`\n]+)`", text_of(f"docs/runbooks/{page}.{language}.md"))
     assert wanted
-    assert {f"/usr/bin/{command}" for command in wanted} <= set(alias.split(", "))
+    assert {f"/usr/bin/{command}" for command in wanted} <= allowed
