@@ -56,6 +56,8 @@ def run(
         progress.line(
             f"{undeclared} of those not tested only a person can judge, and {env.folder / 'controls.yaml'} says nothing of them"
         )
+    if incomplete := result.incomplete():
+        progress.line(f"{len(incomplete)} of those not tested have tests of one side or of some objects only: {', '.join(incomplete)}")
     for line in _lines(result.findings):
         progress.line(line, "red")
     for line in unjudged(result):
@@ -80,13 +82,15 @@ def _lines(pairs: Iterable[ObjectVerdict]) -> list[str]:
 
 
 def unjudged(result: CheckResult) -> list[str]:
-    """What was tested and could not be judged, in some lines: tests that met an obstacle first, then what lacks a test.
+    """What tests looked at and could not judge, in some lines.
 
-    A host that cannot be reached has its own line, and is not told again for each item.
+    A host that cannot be reached has its own line, and is not told again for each item. Another framework's item is told
+    only if no Dengbao item tells of the same object the same thing, as in the report.
     """
     nodes = {thing.id: thing.node for thing in result.objects}
     pairs = [pair for pair in result.unjudged if nodes.get(pair.object) not in result.unreachable]
-    lines = _lines(sorted(pairs, key=lambda pair: pair.reason.code in ("one_sided", "no_test")))
+    told = {(pair.object, pair.reason.text) for pair in pairs if pair.item.startswith("dengbao:")}
+    lines = _lines(p for p in pairs if p.item.startswith("dengbao:") or (p.object, p.reason.text) not in told)
     more = len(lines) - _UNJUDGED_LINES
     return lines if more <= 0 else [*lines[:_UNJUDGED_LINES], f"... and {more} more not tested, in the report"]
 

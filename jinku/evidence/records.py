@@ -183,6 +183,17 @@ class CheckResult(_Frozen):
         """Number of items of ``framework`` that only a person can judge, and of which nobody has declared anything."""
         return sum(item.item.startswith(f"{framework}:") and item.reason.code == "undeclared" for item in self.items)
 
+    def incomplete(self, framework: str = "dengbao") -> tuple[str, ...]:
+        """Items of ``framework`` that have tests, and whose other side or other class of objects has none."""
+        tested = {record.item for record in self.records if record.item.startswith(f"{framework}:")}
+        return tuple(
+            item.item
+            for item in self.items
+            if item.item in tested
+            and item.verdict is Verdict.NOT_TESTED
+            and item.reason.code in ("one_sided", "no_test")
+        )
+
     @property
     def findings(self) -> tuple[ObjectVerdict, ...]:
         """Object x item pairs that do not conform and that nobody has waived."""
@@ -191,10 +202,9 @@ class CheckResult(_Frozen):
 
     @property
     def unjudged(self) -> tuple[ObjectVerdict, ...]:
-        """Object x item pairs that could not be judged, of items that were tested; not what was left out of this run."""
-        tested = {record.item for record in self.records} - {item.item for item in self.items if item.declared_by}
-        silent = (pair for pair in self.verdicts if pair.verdict is Verdict.NOT_TESTED and pair.item in tested)
-        return tuple(pair for pair in silent if pair.reason.code != "not_run")
+        """Object x item pairs that tests looked at and could not judge: unreachable host, error, skip."""
+        met = ("unreachable", "error", "unobserved", "skipped")
+        return tuple(pair for pair in self.verdicts if pair.verdict is Verdict.NOT_TESTED and pair.reason.code in met)
 
     @property
     def broken(self) -> tuple[Record, ...]:
