@@ -57,7 +57,9 @@ def run(
             f"{undeclared} of those not tested only a person can judge, and {env.folder / 'controls.yaml'} says nothing of them"
         )
     if incomplete := result.incomplete():
-        progress.line(f"{len(incomplete)} of those not tested have tests of one side or of some objects only: {', '.join(incomplete)}")
+        progress.line(
+            f"{len(incomplete)} of those not tested have tests of one side or of some objects only: {', '.join(incomplete)}"
+        )
     for line in _lines(result.findings):
         progress.line(line, "red")
     for line in unjudged(result):
