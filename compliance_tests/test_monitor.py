@@ -153,6 +153,9 @@ def test_alarms_fire_and_go_out(monitor):
         assert delivered.get(way, 0) > 0, f"nothing ever went out by {way}"
     failing = monitor.query("sum by (integration) (increase(alertmanager_notifications_failed_total[10m])) > 0")
     assert not failing, f"notifications fail: {failing}"
+    # What the manuals tell people to do when one came.
+    shown = monitor.host.run("amtool alert query")
+    assert shown.rc == 0, f"`sudo amtool alert` shows nobody the alarms: {(shown.stderr or shown.stdout)[-300:]}"
 
 
 SABOTAGE = (

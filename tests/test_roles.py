@@ -250,6 +250,17 @@ def test_a_hook_of_the_certificate_names_no_file_that_the_agents_sandbox_does_no
     assert not [path for path in paths if not path.startswith(("/etc/jinku/", "/usr/", "/dev/null"))]
 
 
+def test_the_settings_of_amtool_lie_where_debian_s_reads_them() -> None:
+    """Debian's reads this place and not upstream's /etc/amtool: without them it speaks HTTP, to a port that wants TLS."""
+    entries = {entry["path"]: entry.get("state", "file") for entry in load(REPOSITORY / "roles/monitor/manifest.yml")}
+    assert entries["/etc/prometheus/amtool.yml"] == "file"
+    assert entries["/etc/amtool"] == "absent"
+    said = load(REPOSITORY / "roles/monitor/templates/etc/prometheus/amtool.yml.j2")
+    assert said["alertmanager.url"].startswith("https://127.0.0.1:")
+    assert said["http.config.file"] in entries
+    assert said["output"] == "extended", "names node and place of an alarm"
+
+
 def test_every_tier_that_a_node_may_have_is_a_role_and_a_stage() -> None:
     """A tier without a role would be accepted and do nothing."""
     stages = load(REPOSITORY / "site.yml")
