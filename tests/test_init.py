@@ -109,7 +109,7 @@ def test_init_takes_the_name_of_the_folder_that_a_path_leads_to(tmp_path, capsys
         ["mine", "third", *2 * ["environment.yaml", "controls.yaml"]]
     )
     capsys.readouterr()
-    for bare in (".", ".."):  # no path, and no name below inventories/
+    for bare in ("", " ", ".", ".."):  # no path, and no name below inventories/
         assert run("init", bare) == ExitCode.USAGE
         assert f"name: is {bare!r}; " in capsys.readouterr().err
     assert run("init", "/..") == ExitCode.USAGE
