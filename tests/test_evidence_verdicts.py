@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from jinku.evidence.catalogue import READERS, CatalogueError, load_catalogue
-from jinku.evidence.declared import DeclaredError, load_declared
+from jinku.evidence.declared import Declared, DeclaredError, load_declared, of_nobody
 from jinku.evidence.objects import objects_of
 from jinku.evidence.records import Reason, Record, Verdict
 from jinku.evidence.verdicts import conformity_rate, judge
@@ -180,11 +180,52 @@ def test_a_person_may_judge_what_no_test_can(tmp_path):
             "waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2126-01-01, until: 2126-01-03}]",
             r"controls.yaml: waivers.0.date: .*has not come yet",
         ),
+        (
+            "waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2026-02-01, until: 2026-01-01}]",
+            r"controls.yaml: waivers.0.until: .*is before its date, 2026-02-01",
+        ),
+        (
+            "waivers:\n- until: 2026-06-31\n",
+            r"controls.yaml: line 2, column 10: '2026-06-31' cannot be read \(day is out of range for month\); a value that exists",
+        ),
+        ("items: {}\nitems: {}\n", r"controls.yaml: line 2, column 1: the key 'items' is written twice; "),
+        ("items:\n\tx: 1\n", r"controls.yaml: line 2, column 1: found character '\\t' .*; valid YAML"),
+        ("- items\n", r"controls.yaml: \(file\): is not a mapping; keys such as 'items:'"),
+        ("[a]: b\n", r"controls.yaml: line 1, column 1: cannot be read "),
     ],
 )
 def test_a_faulty_controls_yaml_is_refused(text, says, tmp_path):
     with pytest.raises(DeclaredError, match=says):
         judged([], ITEM, tmp_path, text)
+
+
+def test_a_controls_yaml_in_another_encoding_is_refused(tmp_path):
+    """An editor of a Chinese Windows writes GBK."""
+    (tmp_path / "controls.yaml").write_bytes("# 金库\n".encode("gbk"))
+    with pytest.raises(DeclaredError, match=r"controls.yaml: \(file\): is not UTF-8 text; save it as UTF-8"):
+        load_declared(tmp_path, CATALOGUE)
+
+
+def test_nothing_but_comments_declares_nothing_and_an_anchor_may_be_merged(tmp_path):
+    (tmp_path / "controls.yaml").write_text("# nothing yet\n---\n")
+    assert load_declared(tmp_path, CATALOGUE) == Declared()
+    (tmp_path / "controls.yaml").write_text(
+        "items:\n  'dengbao:8.1.6.1': &all {status: manual, verdict: conform, owner: Li, reason: policy v3, date: 2026-09-02}\n"
+        "  'dengbao:8.1.3.1.d': {<<: *all, verdict: partial}\n"
+    )
+    assert load_declared(tmp_path, CATALOGUE).items["dengbao:8.1.3.1.d"].verdict == "partial"
+
+
+def test_who_is_no_operator_and_what_is_no_object_is_told(tmp_path):
+    """Told and not refused: who removes a person must not be kept from it by what that person once signed."""
+    ones = ["owner: Li Na, object: 'host:*'", "owner: li-nan, object: '*'", "owner: zhang-wei, object: 'host:db9'"]
+    sign = "item: 'dengbao:8.1.6.1', reason: long enough, date: 2026-01-01, until: 2026-02-01"
+    (tmp_path / "controls.yaml").write_text("waivers:\n" + "".join(f"- {{{sign}, {one}}}\n" for one in ones))
+    told = of_nobody(load_declared(tmp_path, CATALOGUE), Topology.of(load_environment("lab")))
+    assert [line.partition(";")[0] for line in told] == [
+        "waivers.1.owner: 'li-nan' is no operator",
+        "waivers.2.object: 'host:db9' is no object of this environment",
+    ]
 
 
 def test_no_rate_while_anything_is_not_tested(tmp_path):

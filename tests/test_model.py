@@ -408,6 +408,15 @@ def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
         load_environment(file)
 
 
+def test_a_day_that_does_not_exist_is_told_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "environment.yaml"
+    file.write_text("schema_version: 1\ncrm:\n  company: 2026-02-30\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"environment\.yaml: line 3, column 12: '2026-02-30' cannot be read .*; a value"
+    ):
+        load_environment(file)
+
+
 def test_an_environment_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(InputError, match="one of lab, small, standard"):
         load_environment("labb")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses to start what this machine cannot finish: before anything is touched, with every lack at once."""
 
+import click
+
 from jinku import doctor
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection
 from jinku.evidence.catalogue import load_catalogue
-from jinku.evidence.declared import DeclaredError, load_declared
+from jinku.evidence.declared import DeclaredError, load_declared, of_nobody
 from jinku.existing import findings as hosts
 from jinku.model import Node, Topology
 from jinku.model.environment import Tier
@@ -43,11 +45,16 @@ def buildable(env: Selection) -> None:
 
 
 def declared(env: Selection) -> None:
-    """Refuse a controls.yaml that the check at the end could not read. :raises Failure: with exit code 2."""
+    """Refuse a controls.yaml that the check at the end could not read, and tell what in it is of nobody.
+
+    :raises Failure: with exit code 2.
+    """
     try:
-        load_declared(env.folder, load_catalogue())
+        said = load_declared(env.folder, load_catalogue())
     except DeclaredError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
+    for line in of_nobody(said, env.topology):
+        click.echo(f"{env.folder / 'controls.yaml'}: {line}", err=True)
 
 
 def preflight(env: Selection, *, starts: bool = True) -> None:

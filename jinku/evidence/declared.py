@@ -23,12 +23,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from jinku.evidence.catalogue import Catalogue
+from jinku.evidence.objects import objects_of
 from jinku.evidence.records import Verdict, Waiver
+from jinku.model import InputError, Topology
+from jinku.model.loading import parse, read_text
 
 #: A finding may be accepted for so long; who still accepts it then, signs again.
 LONGEST_WAIVER = dt.timedelta(days=366)
@@ -88,6 +90,8 @@ class WaiverEntry(_Signed):
     @classmethod
     def _ends(cls, until: dt.date, info: ValidationInfo) -> dt.date:
         signed = info.data.get("date")
+        if signed and until < signed:
+            raise ValueError(f"{until} is before its date, {signed}: it never holds; a later day")
         if signed and until > signed + LONGEST_WAIVER:
             raise ValueError(
                 f"{until} is {(until - signed).days} days after its date; at most {LONGEST_WAIVER.days}, then it is looked at anew"
@@ -134,9 +138,10 @@ def load_declared(folder: Path, catalogue: Catalogue) -> Declared:
     if not path.exists():
         return Declared()
     try:
-        declared = Declared.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except yaml.YAMLError as error:
-        raise DeclaredError(f"{path}: {error}") from error
+        data = parse(read_text(path), path, "'items:' and 'waivers:'", may_be_empty=True)
+        declared = Declared.model_validate(data)
+    except InputError as error:
+        raise DeclaredError(str(error)) from error
     except ValidationError as error:
         lines = [f"{path}: {'.'.join(map(str, entry['loc']))}: {_wrong(entry)}" for entry in error.errors()]
         raise DeclaredError("\n".join(lines)) from error
@@ -146,3 +151,25 @@ def load_declared(folder: Path, catalogue: Catalogue) -> Declared:
             "\n".join(f"{path}: {item}: no such item; an id such as dengbao:8.1.4.1.d" for item in sorted(unknown))
         )
     return declared
+
+
+def of_nobody(declared: Declared, topology: Topology) -> list[str]:
+    """`<field>: <what is wrong>; <what would be right>` for signatures of people, and waivers of objects, that the environment has not.
+
+    Told, and no reason to refuse: who removes a person or a host must not be kept from it by what they once signed.
+    """
+    names = {operator.name for operator in topology.env.operators}
+    things = [thing.id for thing in objects_of(topology)]
+    signed: list[tuple[str, _Signed]] = [(f"items.{item}", entry) for item, entry in declared.items.items()]
+    signed += [(f"waivers.{number}", entry) for number, entry in enumerate(declared.waivers)]
+    found = [
+        f"{field}.owner: {entry.owner!r} is no operator; one of {', '.join(sorted(names))}"
+        for field, entry in signed
+        if "-".join(entry.owner.lower().split()) not in names
+    ]
+    found += [
+        f"waivers.{number}.object: {entry.object!r} is no object of this environment; such as {things[0]!r} or 'host:*'"
+        for number, entry in enumerate(declared.waivers)
+        if not any(fnmatchcase(thing, entry.object) for thing in things)
+    ]
+    return found

@@ -28,13 +28,29 @@ class InputError(ValueError):
         self.problems = problems
 
 
+class _NoValueError(yaml.constructor.ConstructorError):
+    """Text that YAML 1.1 takes for a value of a kind, such as a date, and that is none."""
+
+
 class _UniqueLoader(yaml.SafeLoader):
     """A safe loader that refuses a key written twice, which YAML 1.1 parsers otherwise drop silently."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As the parent; what Python cannot make (the 31st of June, a list as a key) is told with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, OverflowError, KeyError, AttributeError) as error:
+            shown = (
+                f"{str(node.value)[:40]!r} cannot be read" if isinstance(node, yaml.ScalarNode) else "cannot be read"
+            )
+            raise _NoValueError(None, None, f"{shown} ({error})", node.start_mark) from error
 
 
 def _unique_mapping(loader: _UniqueLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor` is no key of its own
+            continue
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.constructor.ConstructorError(
@@ -74,16 +90,20 @@ def load_environment(path: Path | str) -> Environment:
     :raises InputError: with all problems found, before anything was touched.
     """
     file = environment_file(str(path))
+    return read_environment(read_text(file), file)
+
+
+def read_text(file: Path) -> str:
+    """The text of a file that people write. :raises InputError: it is in another encoding than UTF-8."""
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InputError([f"{file}: (file): is not UTF-8 text; save it as UTF-8"]) from None
-    return read_environment(text, file)
 
 
 def read_environment(text: str, file: Path) -> Environment:
     """Check the text of an environment.yaml, as :func:`load_environment`. ``file``: its path, for the errors; it need not be there."""
-    data = _parse(text, file)
+    data = parse(text, file, "'name:' and 'sites:'")
     if isinstance(data.get("schema_version"), int) and data["schema_version"] > SCHEMA_VERSION:
         raise InputError(
             [
@@ -105,17 +125,24 @@ def read_environment(text: str, file: Path) -> Environment:
     return environment
 
 
-def _parse(text: str, file: Path) -> dict[str, Any]:
+def parse(text: str, file: Path, keys: str, *, may_be_empty: bool = False) -> dict[str, Any]:
+    """The mapping that a file's text is.
+
+    :param keys: such as stand at its top, for the message where it is none.
+    :param may_be_empty: nothing but comments is an empty mapping.
+    :raises InputError: it is no mapping, no YAML 1.1, has a key twice, or a value that does not exist, such as 2026-06-31.
+    """
     try:
         data = yaml.load(text, Loader=_UniqueLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
-        raise InputError(
-            [f"{file}: {where}: {getattr(error, 'problem', None) or 'not YAML'}; valid YAML 1.1"]
-        ) from None
+        right = "a value that exists, or text in quotes" if isinstance(error, _NoValueError) else "valid YAML 1.1"
+        raise InputError([f"{file}: {where}: {getattr(error, 'problem', None) or 'not YAML'}; {right}"]) from None
+    if data is None and may_be_empty:
+        return {}
     if not isinstance(data, dict):
-        raise InputError([f"{file}: (file): is not a mapping; keys such as 'name:' and 'sites:'"])
+        raise InputError([f"{file}: (file): is not a mapping; keys such as {keys}"])
     return data
 
 
