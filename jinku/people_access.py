@@ -152,21 +152,27 @@ def entered(
     pem, public = _tls_key(key, passphrase)
     own = fingerprint(key.with_name(key.name + ".pub").read_text())
     signed = pki.Authority(fleet.state / "pki", "operators").sign_person(name, own, public, _LOGIN_MINUTES)
-    refused = f"login of {name}; `jinku up` tells the vault who works here"
+    refused = f"login of {name}; the next code of the app, or `jinku up`, which tells the vault who works here"
     with logged_in(door, signed, pem, lambda client: login(client, name, code), refused) as client:
         yield client
 
 
+def _kept(ssh: Path, name: str) -> Path:
+    """Where the lab keeps a person's one-time-password secret, beside the key it made; nobody else's is kept."""
+    return ssh / "operators" / f"{name}.otp"
+
+
 def code_of(places: Places, name: str) -> str:
     """The one-time code of a person whose secret the lab keeps beside the key it made; nothing for everybody else."""
-    kept = places.ssh / "operators" / f"{name}.otp"
+    kept = _kept(places.ssh, name)
     return fresh_code(kept.read_text().strip(), kept.with_suffix(".used")) if kept.exists() else ""
 
 
 def give_second_factor(fleet: Fleet, manager: hvac.Client, name: str, file: Path) -> None:
     """Make a person's new one-time-password secret and write it to ``file`` (0600) as otpauth URL, for the person's app.
 
-    What is in ``file`` is removed first, as it opens nothing from then on: whenever this is interrupted, no file says it does.
+    What is in ``file`` is removed first, as it opens nothing from then on: whenever this is interrupted, no file says it does. So is
+    what the lab keeps, which gets the new one, too: `jinku login` goes by it.
     :raises VaultError: the vault does not know the person, refuses, or does not answer.
     """
     try:
@@ -174,20 +180,30 @@ def give_second_factor(fleet: Fleet, manager: hvac.Client, name: str, file: Path
     except KeyError:
         names = ", ".join(person.name for person in fleet.people)
         raise VaultError(f"operators: nobody present with a key is called {name!r}; one of {names}") from None
-    scratch = file.with_name(f".{file.name}.new")
-    for path in (scratch, file):
-        path.unlink(missing_ok=True)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    kept = _kept(fleet.state / "ssh", name)
+    files = [file, kept] if kept.exists() and kept.resolve() != file.resolve() else [file]
+    scratches = [path.with_name(f".{path.name}.new") for path in files]
     try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(new_secret(manager, name) + "\n")
-        scratch.rename(file)
+        with contextlib.ExitStack() as opened:
+            streams = []
+            for scratch in scratches:
+                scratch.unlink(missing_ok=True)
+                descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                streams.append(opened.enter_context(os.fdopen(descriptor, "w")))
+            for path in files:
+                path.unlink(missing_ok=True)
+            secret = new_secret(manager, name)
+            for stream in streams:
+                stream.write(secret + "\n")
+        for scratch, path in zip(scratches, files, strict=True):
+            scratch.rename(path)
     except (HvacError, requests.RequestException) as error:
         raise VaultError(
             f"one-time-password secret of {name}: is not made ({error}); `jinku up`, then again"
         ) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        for scratch in scratches:
+            scratch.unlink(missing_ok=True)
 
 
 def ensure_lab_second_factors(fleet: Fleet, manager: hvac.Client) -> list[str]:
@@ -195,7 +211,7 @@ def ensure_lab_second_factors(fleet: Fleet, manager: hvac.Client) -> list[str]:
     changes = []
     for person in fleet.people:
         key = fleet.state / "ssh" / "operators" / person.name
-        kept = key.with_suffix(".otp")
+        kept = _kept(fleet.state / "ssh", person.name)
         if key.exists() and not (kept.exists() and has_secret(manager, person.name)):
             give_second_factor(fleet, manager, person.name, kept)
             changes.append(str(kept))
