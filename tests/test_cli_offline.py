@@ -117,6 +117,17 @@ def test_ssh_knows_its_nodes_and_says_that_nothing_is_up(lab, capsys):
     assert "`jinku up` makes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("code", [ExitCode.NOT_CONFORM, ExitCode.INCOMPLETE])
+def test_a_check_ends_with_words_of_its_own(lab, monkeypatch, capsys, code):
+    """The table's line for code 6 speaks of unseal, too."""
+    monkeypatch.setattr("jinku.cli.check.is_up", lambda _places: True)
+    monkeypatch.setattr("jinku.cli.examination.run", lambda *_, **__: code)
+    assert run("check", "--env", lab) == code
+    said = capsys.readouterr().err
+    assert "the report says which" in said
+    assert "unseal" not in said
+
+
 def test_status_and_check_of_what_is_not_up(lab, capsys):
     for verb in ("status", "check"):
         assert run(verb, "--env", lab) == ExitCode.PREREQUISITE

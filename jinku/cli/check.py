@@ -14,6 +14,12 @@ from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.ssh_access import is_up
 
+#: How a check ends that is not whole and right.
+_ENDS = {
+    ExitCode.NOT_CONFORM: "check: at least one finding that nobody has waived; the report says which, and what was seen",
+    ExitCode.INCOMPLETE: "check: no finding, but some test could not judge; the report says which and why, then `jinku check` again",
+}
+
 
 @click.command("check")
 @environment_option
@@ -48,4 +54,4 @@ def command(env: Selection, target: Path | None, nodes: tuple[str, ...], read_on
     with Progress() as progress, progress.stage("check"):
         code = examination.run(env, progress, nodes, target, read_only=read_only)
     if code:
-        raise Failure(code.meaning, code)
+        raise Failure(_ENDS[code], code)
