@@ -147,6 +147,22 @@ def test_the_report_is_self_contained_and_honest(checked, language):
     assert "%</b>" not in page
 
 
+def test_control_characters_are_shown_escaped(checked):
+    """The body of a request with a NUL, in a command, an output and a reason; the page was no valid text with it."""
+    bad = "a\0b\x1fc\td\x9be<&"
+    one, *others = checked.observations
+    record = next(record for record in checked.records if record.verdict == "nonconform")
+    with_it = record.model_copy(update={"reason": record.reason.model_copy(update={"text": bad})})
+    update = {
+        "observations": tuple(seen.model_copy(update={"command": bad, "stdout": bad}) for seen in (one, *others)),
+        "records": tuple(with_it if each is record else each for each in checked.records),
+    }
+    page = render(checked.model_copy(update=update), "en")
+    assert page.count(r"a\x00b\x1fc" "\td" r"\x9be&lt;&amp;") >= 3
+    assert not [found for found in page if (found < " " and found not in "\n\t") or "\x7f" <= found <= "\x9f"]
+    assert "&amp;lt;" not in page, "escaped once"
+
+
 def test_reports_are_for_their_owner_only(checked, tmp_path):
     for path in write_reports(checked, tmp_path / "out").values():
         assert path.stat().st_mode & 0o077 == 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -20,10 +21,21 @@ from jinku.evidence.wording import words
 _SHOWN_CHARACTERS = 3000
 _SHOWN_LINES = 45
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+#: What a page may not hold and no reader sees, as a program, a request's body say, may print it; tab and newline stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 #: Order in which verdicts are told.
 VERDICTS = (Verdict.CONFORM, Verdict.PARTIAL, Verdict.NONCONFORM, Verdict.NOT_APPLICABLE, Verdict.NOT_TESTED)
+
+
+def _escaped(value: Any) -> Any:
+    r"""A text with its control characters as people write them (``\x00``); anything else as it is.
+
+    What is markup already was put together from texts that went through this.
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,7 @@ class _Page:
         above = self._shown.get(key)
         self._shown.setdefault(key, seen.id)
         whole = "\n".join(part.rstrip("\n") for part in (seen.stdout, seen.stderr) if part.strip())
-        whole = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", whole)
+        whole = _escaped(whole)
         text = "\n".join(whole[:_SHOWN_CHARACTERS].splitlines()[:_SHOWN_LINES])
         return ShownObservation(seen, above, "" if above else text, cut=seen.shortened or len(text) < len(whole))
 
@@ -143,6 +155,7 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("jinku.evidence"),
         autoescape=True,
+        finalize=_escaped,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
