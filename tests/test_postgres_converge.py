@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which data roles/postgres/files/converge.sh refuses before anything is touched, and what it asks the other site first."""
 
+import os
 import re
 import subprocess
 
@@ -59,3 +60,22 @@ def test_a_cluster_that_was_just_made_asks_nobody_and_leaves_that_mark_to_its_un
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "asked").exists() == asked
     assert mark.exists() == new
+
+
+@pytest.mark.parametrize(("loaded", "newer"), [("100.500000", "pg_hba.conf"), ("200.250000", ""), ("300.000000", "")])
+def test_a_plan_names_the_file_for_which_the_server_would_be_reloaded(tmp_path, loaded, newer):
+    """`server: reloaded` alone sent whoever read it looking. A file as old as the load is no newer one."""
+    for name, changed in (("postgresql.conf", 50.5), ("pg_hba.conf", 200.25), ("host.pem", 99)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (changed, changed))
+    server = function("run_server").replace("/etc/jinku/tls", str(tmp_path))
+    answers = f"sql() {{ case $* in *conf_load_time*) echo {loaded} ;; *count*) echo 0 ;; esac; }}"
+    script = f"set -euo pipefail\nconf={tmp_path} check=1 unit=u\nsystemctl() {{ :; }}\n{answers}\n"
+    done = subprocess.run(
+        ["bash", "-c", f'{script}changed() {{ echo "$*"; [ -z "$check" ]; }}\n{server}\nrun_server'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = f"server: reloaded, for {tmp_path}/{newer} is newer than what it has loaded\n" if newer else ""
+    assert (done.stdout, done.stderr) == (said, "")

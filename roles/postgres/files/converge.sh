@@ -152,8 +152,8 @@ run_server() {
     fi
     local loaded newest refused
     loaded=$(sql -d postgres -c "SELECT extract(epoch FROM pg_conf_load_time())")
-    newest=$({ echo "$loaded" && stat -c %.6Y "$conf"/*.conf /etc/jinku/tls/host.pem; } | sort -g | tail -1)
-    if [ "$newest" != "$loaded" ] && changed "server: reloaded"; then
+    newest=$({ stat -c "%.6Y %n" "$conf"/*.conf /etc/jinku/tls/host.pem && echo "$loaded"; } | sort -s -k 1,1g | tail -1)
+    if [ "$newest" != "$loaded" ] && changed "server: reloaded, for ${newest#* } is newer than what it has loaded"; then
         sql -d postgres -c "SELECT pg_reload_conf()" >/dev/null
         sleep 0.5 # the postmaster reads its files in its own time
     fi
