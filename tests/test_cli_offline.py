@@ -128,6 +128,15 @@ def test_a_check_ends_with_words_of_its_own(lab, monkeypatch, capsys, code):
     assert "unseal" not in said
 
 
+def test_a_signature_of_nobody_is_told_and_stops_nothing(lab, monkeypatch, capsys):
+    monkeypatch.setattr("jinku.cli.check.is_up", lambda _places: True)
+    monkeypatch.setattr("jinku.cli.examination.run", lambda *_, **__: ExitCode.OK)
+    statement = "{status: not_applicable, owner: li-nan, reason: no radio here, date: 2026-01-31}"
+    (lab / "controls.yaml").write_text(f"items:\n  dengbao:8.1.3.1.d: {statement}\n")
+    assert run("check", "--env", lab) == ExitCode.OK
+    assert "controls.yaml: items.dengbao:8.1.3.1.d.owner: 'li-nan' is no operator; one of " in capsys.readouterr().err
+
+
 def test_status_and_check_of_what_is_not_up(lab, capsys):
     for verb in ("status", "check"):
         assert run(verb, "--env", lab) == ExitCode.PREREQUISITE
