@@ -98,6 +98,15 @@ def test_the_kernel_runs_with_what_was_set(host):
     assert host.check_output("systemctl show -P DefaultLimitCORE") == "0", "services may write core dumps"
 
 
+# What the journal is told of a unit (least level, limits, fields) stands in names below /run/systemd/units. systemd writes them of what the
+# unit's own files say, while it runs; invocation:* is the only one of every unit.
+LEFT_OUT_OF_UNITS = (
+    "cd /run/systemd/units && for name in $(ls); do unit=${name#*:}; case $name in invocation:*) ;;"
+    ' log-level-max:*) level=$(readlink "$name") || continue; [ "$level" = "$(systemctl show -P LogLevelMax "$unit")" ] || echo "$name" ;;'
+    ' log-*) systemctl cat "$unit" 2>/dev/null | grep -qE \'^Log(RateLimit|ExtraFields|Filter)\' || echo "$name" ;; esac; done'
+)
+
+
 @pytest.mark.control("dengbao:8.1.4.3.a", "iso27001:A.8.15")
 @pytest.mark.objects("host")
 @pytest.mark.setting
@@ -111,15 +120,20 @@ def test_no_setting_takes_anything_out_of_the_journal(host):
     said = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", told, re.MULTILINE))
     said = {name: value for name, value in said.items() if value}
     own = {"Storage", "Compress", "SystemMaxUse", "MaxRetentionSec", "ForwardToSyslog", "SyncIntervalSec"}
+    own |= {"RateLimitIntervalSec"}
     more = [f"{name}={value}" for name, value in said.items() if name not in own]
     assert not more, f"also in force: {', '.join(more)}"
     assert said.get("Storage") == "persistent", f"the journal is kept {said.get('Storage')}"
     assert said.get("ForwardToSyslog") in ("no", "0", "false"), "lines go a second way, past the forwarder"
     assert said.get("SyncIntervalSec", "10s") == "10s", f"brought to the disk every {said['SyncIntervalSec']} only"
+    limit = said.get("RateLimitIntervalSec", "that of systemd")
+    assert limit == "0", f"a flood of lines takes later ones of its unit out, within {limit}"
     days = re.fullmatch(r"(\d+)day", said.get("MaxRetentionSec", ""))
     assert days, f"kept for {said.get('MaxRetentionSec')}"
     assert int(days[1]) >= KEPT_DAYS, f"kept for {days[1]} days"
     assert re.fullmatch(r"[1-9]\d{2,}M|[1-9]\d*G", said.get("SystemMaxUse", "")), f"room: {said.get('SystemMaxUse')}"
+    hidden = host.check_output(LEFT_OUT_OF_UNITS).splitlines()
+    assert not hidden, f"the journal is told to leave out lines: {'; '.join(hidden)}"
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "iso27001:A.8.15")
@@ -179,6 +193,20 @@ SABOTAGE = (
             "test_no_setting_takes_anything_out_of_the_journal",
             "test_the_journal_keeps_the_least_of_lines",
         ),
+    ),
+    Sabotage(
+        "the journal leaves out what comes after a flood of lines",
+        on="host",
+        breaks=f"printf '[Journal]\\nRateLimitIntervalSec=30s\\n' > {JOURNAL_FILE}",
+        mends=f"rm {JOURNAL_FILE} && systemctl restart systemd-journald.service",
+        kills=("test_no_setting_takes_anything_out_of_the_journal",),
+    ),
+    Sabotage(
+        "the journal is told to leave out all lines of the nightly upgrade",
+        on="host",
+        breaks="ln -s 0 /run/systemd/units/log-level-max:apt-daily-upgrade.service",
+        mends="rm /run/systemd/units/log-level-max:apt-daily-upgrade.service",
+        kills=("test_no_setting_takes_anything_out_of_the_journal",),
     ),
     Sabotage(
         "the journal left out what is less than a warning, and its files no longer say so",
