@@ -104,11 +104,11 @@ class Monitor:
         return {labels["integration"]: int(number) for labels, number in self.query(expression)}
 
     def silences(self):
-        """What Alertmanager keeps silent now: the matchers of each, in words."""
+        """What Alertmanager keeps silent, now or from a later moment on: the matchers of each, in words."""
         return [
             ", ".join(f"{one['name']}={one['value']}" for one in silence["matchers"])
             for silence in self.get("alertmanager", "/api/v2/silences")
-            if silence["status"]["state"] == "active"
+            if silence["status"]["state"] != "expired"
         ]
 
     def loaded_at(self, program):

@@ -29,6 +29,8 @@ LOADED = {
     "alertmanager": "/etc/prometheus/alertmanager.yml",
 }
 RELOAD = "sh /usr/local/libexec/jinku-monitor reload"
+#: Five states of each service; the smallest host has more than ten.
+UNIT_STATES = 50
 KINDS = {"full", "incremental", "wal", "attachments", "vault"}
 
 
@@ -105,6 +107,11 @@ def test_the_host_tells_the_monitor_and_nobody_else(host, subject, monitor, topo
     assert not unread, "its exporter cannot read what a program of the host has to say"
     if subject.site in topology.ups:
         assert re.search(r"^jinku_ups_heard 1$", told, re.MULTILINE), "it does not say that it hears its UPS"
+    # The file of the UPS is written by an account that is not root: it has this to say, and stands before nothing else.
+    of_the_ups = re.findall(r"^jinku_ups_.*", told, re.MULTILINE)
+    assert len(of_the_ups) == int(subject.site in topology.ups), f"of the UPS it tells {of_the_ups}"
+    units = len(re.findall(r"^node_systemd_unit_state\{", told, re.MULTILINE))
+    assert units >= UNIT_STATES, f"it tells {units} states of services only"
     # From the host itself: no packet filter stands between, so only the certificate can be the reason.
     assert ask(host, "mtls_get.py", *at, "none", "none").startswith("refused"), "it tells whoever shows no certificate"
     if "monitor" not in node.tiers:
@@ -192,6 +199,14 @@ SABOTAGE = (
         victim="db1",
         breaks="chmod 0600 /run/jinku-power/heard/ups.prom",
         mends="chmod 0644 /run/jinku-power/heard/ups.prom",
+        kills=("test_the_host_tells_the_monitor_and_nobody_else",),
+    ),
+    Sabotage(
+        "what is said of the UPS says more",
+        on="host",
+        victim="db1",
+        breaks="cp -a /run/jinku-power/heard/ups.prom /run/sabotage.prom && echo 'jinku_ups_sabotage 1' >> /run/jinku-power/heard/ups.prom",
+        mends="cp -a /run/sabotage.prom /run/jinku-power/heard/ups.prom && rm /run/sabotage.prom",
         kills=("test_the_host_tells_the_monitor_and_nobody_else",),
     ),
     Sabotage(

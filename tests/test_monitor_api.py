@@ -108,3 +108,13 @@ def test_what_a_host_tells_each_minute_is_waited_for(begun, monkeypatch, there_f
     monkeypatch.setattr(monitor, "query", query)
     assert bool(monitor.appeared("lag")) is found
     assert len(set(questions)) == len(questions) == asked
+
+
+def test_a_silence_that_is_to_come_counts_and_one_that_ended_does_not(begun, monkeypatch):
+    monitor, _ = begun(Answers())
+    said = [
+        {"matchers": [{"name": "alertname", "value": state}], "status": {"state": state}}
+        for state in ("active", "pending", "expired")
+    ]
+    monkeypatch.setattr(monitor, "get", lambda *_: said)
+    assert monitor.silences() == ["alertname=active", "alertname=pending"]
