@@ -6,6 +6,7 @@ Whether they really stop, and in order, shows the drill (tests/drills/test_power
 
 import pytest
 from asking import ask
+from running_settings import Reader, behind_their_files
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.power import longest_stop, stop_after
@@ -14,6 +15,7 @@ CHARGE_PERCENT = 80
 #: Beyond the orderly stop itself: the last host needs time to be off, and mains may fail twice.
 RESERVE_S = 60
 SETTINGS = "/etc/jinku/power/upsmon.conf"
+UPSMON = Reader("nut-monitor.service", SETTINGS)
 
 
 @pytest.fixture
@@ -76,8 +78,11 @@ def test_the_host_stops_in_its_turn(host, topology, subject, ups):
         f"CERTHOST {ups.address} {ups.name} 1 1",
     ):
         assert line in lines, f"{SETTINGS}: not {line}"
-    older = f'test "$(stat -c %Y {SETTINGS})" -le "$(stat -c %Y /proc/$(systemctl show --property=MainPID --value nut-monitor))"'
-    assert host.run(f"systemctl is-active nut-monitor && {older}").rc == 0, "upsmon does not run with these settings"
+    found = behind_their_files(host, UPSMON)
+    assert not found, "; ".join(found)
+    states = host.check_output("ps -o stat= -C upsmon; true").split()
+    assert states, "no upsmon runs"
+    assert not [state for state in states if state.startswith(("T", "t"))], f"upsmon is held: {states}"
 
 
 @pytest.mark.control("dengbao:8.1.1.9.b", "iso27001:A.7.11")
@@ -129,6 +134,23 @@ SABOTAGE = (
         mends="systemctl start nut-monitor.service",
         kills=("test_the_host_stops_in_its_turn", "test_the_ups_knows_the_host"),
         settle=3.0,
+    ),
+    Sabotage(
+        "upsmon runs with another turn, and its file is as it was",
+        on="host",
+        breaks=f"cp -a {SETTINGS} /run/sabotage.upsmon && sed -i 's/FINALDELAY .*/FINALDELAY 9999/' {SETTINGS}"
+        f" && systemctl restart nut-monitor.service && sleep 1 && cp -a /run/sabotage.upsmon {SETTINGS} && rm /run/sabotage.upsmon",
+        mends="systemctl restart nut-monitor.service",
+        kills=("test_the_host_stops_in_its_turn",),
+        settle=3.0,
+    ),
+    Sabotage(
+        "upsmon is there, and held",
+        on="host",
+        breaks="kill -STOP $(pidof upsmon)",
+        mends="kill -CONT $(pidof upsmon)",
+        kills=("test_the_host_stops_in_its_turn",),
+        settle=1.0,
     ),
     Sabotage(
         "every host may say that all must stop",
