@@ -196,6 +196,8 @@ def test_holes_are_looked_for_and_mended_daily(host):
     timers = host.run("systemctl is-active apt-daily.timer apt-daily-upgrade.timer").stdout.split()
     assert timers == ["active", "active"], f"nothing asks or installs: {timers}"
     assert host.check_output("dpkg-query -W -f '${db:Status-Abbrev}' unattended-upgrades").strip() == "ii"
+    held = host.check_output("apt-mark showhold").split()
+    assert not held, f"never updated, for they are on hold: {', '.join(held)}"
     fresh = host.check_output(f"find {LISTS} -name '*security*_InRelease' -mtime -{FRESH_DAYS}")
     assert fresh, f"the security archive was not looked at for {FRESH_DAYS} days"
 
@@ -259,6 +261,13 @@ SABOTAGE = (
         breaks=f"cp -a {DATABASE} /run/sabotage.db && echo >> {DATABASE} && touch -d '200 days ago' {DATABASE}",
         mends=f"mv /run/sabotage.db {DATABASE}",
         kills=("test_the_fingerprints_are_those_that_jinku_took",),
+    ),
+    Sabotage(
+        "a package is on hold, and gets no update",
+        on="host",
+        breaks="apt-mark hold openssl >/dev/null",
+        mends="apt-mark unhold openssl >/dev/null",
+        kills=("test_holes_are_looked_for_and_mended_daily",),
     ),
     Sabotage(
         "a package of last year is installed, and nothing installs updates",
