@@ -7,6 +7,9 @@ Tryton keeps in ir_model_data what a module's file says of each record that it m
 import json
 
 _PERMISSIONS = {"perm_read": True, "perm_write": True, "perm_create": True, "perm_delete": True}
+#: What runs at its time, every so often; when, people may change.
+TIMED = "ir.cron"
+_BY = "coalesce((select ' by ' || u.login from res_user u where u.id = coalesce(t.write_uid, t.create_uid) and u.id <> 0), '')"
 #: Model -> what a module's file need not say, for a new record has it: a value that is put there later must show, too.
 COMPARED = {
     "res.group": {"active": True, "parent": None},
@@ -31,6 +34,14 @@ COMPARED = {
 }
 
 
+def _added(model: str) -> str:
+    """SQL that tells the records of a model that no module made."""
+    return (
+        f"select '{model} ' || t.id || ' was added' || {_BY} from \"{model.replace('.', '_')}\" t"
+        f" where not exists (select 1 from ir_model_data d where d.model = '{model}' and d.db_id = t.id)"
+    )
+
+
 def _same(value: str) -> str:
     """SQL: a value as text, so that what is empty, null or false is one."""
     return f"coalesce(nullif({value}, ''), 'false')"
@@ -38,17 +49,14 @@ def _same(value: str) -> str:
 
 def _of_one(model: str, defaults: dict[str, bool | None]) -> str:
     table = f'"{model.replace(".", "_")}"'
-    by = "coalesce((select ' by ' || u.login from res_user u where u.id = coalesce(t.write_uid, t.create_uid) and u.id <> 0), '')"
     mine = f"d.model = '{model}'"
     said = "(select jsonb_object_agg(p->>0, p->1) from jsonb_array_elements(d.values::jsonb) p)"
     in_the_file = "v.value #>> '{}'"
     return (
-        f"select '{model} ' || t.id || ' was added' || {by} from {table} t"
-        f" where not exists (select 1 from ir_model_data d where {mine} and d.db_id = t.id)"
-        f" union all select '{model} ' || d.module || '.' || d.fs_id || ' is gone' from ir_model_data d"
+        f"{_added(model)} union all select '{model} ' || d.module || '.' || d.fs_id || ' is gone' from ir_model_data d"
         f" where {mine} and not exists (select 1 from {table} t where t.id = d.db_id)"
         f" union all select '{model} ' || d.module || '.' || d.fs_id || ': ' || v.key || ' is '"
-        f" || left(coalesce(to_jsonb(t)->>v.key, 'empty'), 60) || {by} from ir_model_data d join {table} t on t.id = d.db_id,"
+        f" || left(coalesce(to_jsonb(t)->>v.key, 'empty'), 60) || {_BY} from ir_model_data d join {table} t on t.id = d.db_id,"
         f" jsonb_each('{json.dumps(defaults)}'::jsonb || coalesce({said}, '{{}}')) v"
         f" where {mine} and to_jsonb(t) ? v.key and jsonb_typeof(v.value) <> 'object'"
         f" and {_same('to_jsonb(t)->>v.key')} <> {_same(in_the_file)}"
@@ -68,7 +76,9 @@ def differences() -> str:
         " join res_user u on u.id = coalesce(t.write_uid, t.create_uid) where u.id <> 0"
         for model in ("ir.model", "ir.model.field")
     )
-    return " union all ".join([*(_of_one(model, defaults) for model, defaults in COMPARED.items()), forged, *edited])
+    return " union all ".join(
+        [*(_of_one(model, defaults) for model, defaults in COMPARED.items()), _added(TIMED), forged, *edited]
+    )
 
 
 #: Logins of the active users of a group that can change users, rights or what the server runs, or of one that inherits from it.

@@ -86,6 +86,15 @@ SABOTAGE = (
         kills=("test_rights_rules_and_programs_of_the_crm_are_those_of_its_modules",),
     ),
     Sabotage(
+        "something more runs at its time",
+        on="application",
+        where="database",
+        breaks=f'{CHANGE} -c "create temp table one as select * from ir_cron order by id limit 1"'
+        ' -c "update one set id = id + 100000, next_call = \'2099-01-01\'" -c "insert into ir_cron select * from one"',
+        mends=f'{CHANGE} -c "delete from ir_cron where id > 100000"',
+        kills=("test_rights_rules_and_programs_of_the_crm_are_those_of_its_modules",),
+    ),
+    Sabotage(
         "one more administrator",
         on="application",
         where="database",
