@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rights that nobody declared and that the named accounts do not show: foreign keys, sudo, setuid, roles, switched-off records."""
 
+import re
+
 import pytest
 from asking import PSQL, ask, not_loaded, people_on, sshd_setting
+from database_rights import READ_BY_OTHERS, WORKS_BY_ITSELF
 from test_database import ALTER, HBA, sql
 
 from jinku.evidence.sabotage import Sabotage
@@ -16,6 +19,9 @@ SETUID = {
     "/usr/lib/dbus-1.0/dbus-daemon-launch-helper", "/usr/lib/openssh/ssh-keysign", "/usr/sbin/unix_chkpwd",
     "/usr/bin/dotlockfile", "/usr/lib/polkit-1/polkit-agent-helper-1", "/usr/bin/fusermount3", "/usr/sbin/pam_extrausers_chkpwd",
 }  # fmt: skip
+
+#: What Debian's packages may give a capability by its file: the right to send its own packets.
+CAPABLE = {"/usr/bin/ping", "/usr/bin/fping", "/usr/bin/mtr-packet", "/usr/bin/arping"}
 
 
 def declared_keys(topology, places):
@@ -76,9 +82,9 @@ def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subj
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_nobody_else_becomes_root(host, topology):
-    """Sudo knows root, the automation and declared people only; who is no system administrator gets commands with their arguments.
+    """Sudo knows root, the automation and declared people only; who is no system administrator gets commands with their arguments; no file lends rights.
 
-    zh: sudo 仅授权 root、自动化账户与已声明人员；非系统管理员的命令参数均被限定；无多余 setuid 程序。
+    zh: sudo 仅授权 root、自动化账户与已声明人员；非系统管理员的命令参数均被限定；无多余的 setuid 程序与文件能力。
     """
     duties = {operator.name: operator.duty for operator in topology.env.operators if operator.state == "present"}
     told = ask(host, "sudo_rights.py").splitlines()
@@ -93,6 +99,12 @@ def test_nobody_else_becomes_root(host, topology):
             assert not free, f"{name} ({duties[name]}) runs with any arguments: {', '.join(free)}"
     raised = set(host.check_output("find / -xdev -type f -perm /6000; true").splitlines())
     assert not raised - SETUID, f"setuid or setgid: {', '.join(sorted(raised - SETUID))}"
+    capable = set(ask(host, "file_capabilities.py").splitlines())
+    assert not capable - CAPABLE, f"with capabilities of their own: {', '.join(sorted(capable - CAPABLE))}"
+
+
+#: Where systemd has services look for programs.
+PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 @pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
@@ -113,6 +125,12 @@ def test_nothing_that_is_gone_at_the_next_start_changes_a_service(host):
         " | grep -vE '^/run/systemd/generator|\\.scope$|netplan' | sort -u; true"
     ).split()
     assert not told, f"in force until the next start: {', '.join(told)}"
+    # What every service is started with beside its own settings: language, and the folders of the system's own programs.
+    given = dict(line.split("=", 1) for line in host.check_output("systemctl show-environment").splitlines())
+    more = sorted(name for name in given if not re.fullmatch("LANG|LANGUAGE|LC_[A-Z]+|PATH", name))
+    assert not more, f"every service is started with {', '.join(more)}"
+    strange = set(given.get("PATH", "").split(":")) - {"", *PROGRAMS}
+    assert not strange, f"services look for programs in {', '.join(sorted(strange))}"
 
 
 # What the check itself asks through: packages of the programs whose answers are believed.
@@ -188,8 +206,12 @@ def test_no_other_role_logs_in_or_borrows_rights(host):
             "select p.oid::regproc from pg_proc p join pg_roles o on o.oid = p.proowner join pg_namespace n on"
             " n.oid = p.pronamespace where p.prosecdef and o.rolsuper and n.nspname <> 'pg_catalog'",
         ).split()
+        kept = host.check_output(f"{PSQL} -d %s -c %s", database, WORKS_BY_ITSELF).splitlines()
+        assert not kept, f"in {database} works by itself at a change: {', '.join(kept)}"
         extra = sorted(set(strong) - ({"jinku.set_password"} if database == "postgres" else set()))
         assert not extra, f"in {database} runs as the administrator: {', '.join(extra)}"
+    shared = host.check_output(f"{PSQL} -d crm -c %s", READ_BY_OTHERS).splitlines()
+    assert not shared, f"the CRM's records are open to others: {', '.join(shared[:4])}"
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "iso27001:A.8.15")
@@ -205,6 +227,8 @@ def test_nobody_is_left_out_of_the_record(host):
     loaded = float(sql(host, "select extract(epoch from pg_conf_load_time())")[0])
     wrong = not_loaded(host, "postgres", "/etc/postgresql/*/main/*.conf", loaded, "systemctl reload postgresql")
     assert not wrong, wrong
+    waits = sql(host, "select name from pg_settings where pending_restart")
+    assert not waits, f"the files say otherwise, and it runs on without: {', '.join(waits)} (it waits for a restart)"
     rows = sql(
         host,
         "select coalesce(r.rolname, 'everybody') || ' in ' || coalesce(d.datname, 'every database'), c from pg_db_role_setting s"
@@ -224,6 +248,7 @@ def test_nobody_is_left_out_of_the_record(host):
         assert not weaker, f"{who}: {setting}"
 
 
+PG_CONF = "/etc/postgresql/17/main/postgresql.conf"
 SABOTAGE = (
     Sabotage(
         "a second key on the automation's account, and a Match block",
@@ -243,6 +268,20 @@ SABOTAGE = (
         " && cp /bin/bash /usr/local/bin/sabotage && chmod 4755 /usr/local/bin/sabotage",
         mends="rm /etc/sudoers.d/zz-sabotage /usr/local/bin/sabotage",
         kills=("test_nobody_else_becomes_root",),
+    ),
+    Sabotage(
+        "a program has a capability by its file, which no mode shows",
+        on="host",
+        breaks="cp /usr/bin/true /usr/local/bin/sabotage && setcap cap_setuid+ep /usr/local/bin/sabotage",
+        mends="rm /usr/local/bin/sabotage",
+        kills=("test_nobody_else_becomes_root",),
+    ),
+    Sabotage(
+        "what is started until the next start takes its Python modules from elsewhere",
+        on="host",
+        breaks="systemctl set-environment PYTHONPATH=/run/sabotage",
+        mends="systemctl unset-environment PYTHONPATH",
+        kills=("test_nothing_that_is_gone_at_the_next_start_changes_a_service",),
     ),
     Sabotage(
         "until the next start the nightly check runs in the year 2099 only, and the journal keeps no logins",
@@ -266,6 +305,29 @@ SABOTAGE = (
         breaks=f"{ALTER} -c 'GRANT pg_read_server_files TO openbao' -c \"ALTER DATABASE crm SET pgaudit.log = 'none'\"",
         mends=f"{ALTER} -c 'REVOKE pg_read_server_files FROM openbao' -c 'ALTER DATABASE crm RESET pgaudit.log'",
         kills=("test_no_other_role_logs_in_or_borrows_rights", "test_nobody_is_left_out_of_the_record"),
+    ),
+    Sabotage(
+        "a change of the CRM's groups works something by itself",
+        on="database",
+        breaks=f"{ALTER} -d crm -c 'CREATE TRIGGER sabotage BEFORE UPDATE ON res_group FOR EACH ROW EXECUTE FUNCTION"
+        " suppress_redundant_updates_trigger()'",
+        mends=f"{ALTER} -d crm -c 'DROP TRIGGER sabotage ON res_group'",
+        kills=("test_no_other_role_logs_in_or_borrows_rights",),
+    ),
+    Sabotage(
+        "the CRM's users are read by a role that is not the CRM's",
+        on="database",
+        breaks=f"{ALTER} -d crm -c 'GRANT SELECT (login) ON res_user TO lag'",
+        mends=f"{ALTER} -d crm -c 'REVOKE SELECT (login) ON res_user FROM lag'",
+        kills=("test_no_other_role_logs_in_or_borrows_rights",),
+    ),
+    Sabotage(
+        "the database's files name another number of connections, which waits for a restart",
+        on="database",
+        breaks=f"cp -a {PG_CONF} /run/sabotage.pg && sed -i 's/^max_connections = .*/max_connections = 777/' {PG_CONF} && sleep 1"
+        f" && {ALTER} -c 'SELECT pg_reload_conf()' && sleep 1",
+        mends=f"mv /run/sabotage.pg {PG_CONF} && sleep 1 && {ALTER} -c 'SELECT pg_reload_conf()' && sleep 1",
+        kills=("test_nobody_is_left_out_of_the_record",),
     ),
     Sabotage(
         "a role reads what passwords are checked by, and the server lets in whom its file does not name",

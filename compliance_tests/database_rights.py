@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQL that tells, a line each, what nobody declared in a database: what works by itself, and who else reads."""
+
+#: Neither the CRM nor Jinku makes triggers or rules in the database: Tryton's own are its server's.
+WORKS_BY_ITSELF = (
+    "select 'event trigger ' || evtname from pg_event_trigger"
+    " union all select 'trigger ' || tgname || ' on ' || tgrelid::regclass from pg_trigger where not tgisinternal"
+    " union all select 'rule ' || rulename || ' on ' || ev_class::regclass from pg_rewrite join pg_class c on c.oid = ev_class"
+    " where rulename <> '_RETURN' and c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema')"
+)
+#: Of a whole relation, or of columns of it, to whoever is neither its owner nor the CRM. Only grants to others are kept (relacl, attacl).
+READ_BY_OTHERS = (
+    "select distinct c.oid::regclass || ' to ' || case g.grantee when 0 then 'everybody' else g.grantee::regrole::text end"
+    " from (select oid, relacl from pg_class union all select attrelid, attacl from pg_attribute) given(oid, acl) join pg_class c using (oid),"
+    " aclexplode(given.acl) g where c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema')"
+    " and g.grantee not in (c.relowner, coalesce(to_regrole('crm')::oid, 10), coalesce(to_regrole('crm_owner')::oid, 10))"
+)
