@@ -73,6 +73,8 @@ OMFILE = (
 )
 #: ... no look for seals, and what a host has that is not upgraded yet: a queue that is kept when rsyslog ends.
 NO_SEALS = (AGAIN, "back .* _SYSTEMD_UNIT=jinku-log-seal.service", "true")
+#: ... whatever the sealer says, and
+ANY_TEXT = (SENDER, r" and \$msg contains '\S+'", "")
 KEPT = 'queue.type="LinkedList" queue.saveOnShutdown="on" queue.size="20000"'
 FILES = (
     (QUEUE[0], QUEUE[1], f' {KEPT} queue.filename="forward"'),
@@ -195,7 +197,12 @@ class World:
 
     def sealed(self, path: str) -> str:
         """Return the next seal, as jinku-log-seal makes it."""
-        told = {"number": self.seals[0] + 1, "previous": self.seals[1], "files": [[path, 1, ""]]}
+        told = {
+            "schema": "jinku/seal/1",
+            "number": self.seals[0] + 1,
+            "previous": self.seals[1],
+            "files": [[path, 1, ""]],
+        }
         text = json.dumps(told, separators=(",", ":"))
         self.seals = (self.seals[0] + 1, hashlib.sha256(text.encode()).hexdigest())
         return f"{text}\n"
@@ -331,6 +338,19 @@ def test_seals_that_were_sent_and_never_confirmed_are_sent_again(world: World, b
     world.log("last", 1)
     assert world.arrive("last", 1) == 1
     assert (world.arrive("out", 2, 1) == 2) is not before
+    assert (world.judged() == "") is not before
+
+
+@BEFORE
+@pytest.mark.parametrize("world", ["witness"], indirect=True)
+def test_what_the_sealer_says_of_itself_is_no_seal(world: World, before: bool) -> None:
+    """That its volume is full, or where it fell, goes to the log tier alone."""
+    world.settle(*[ANY_TEXT] * before)
+    world.start("receiver", "sender")
+    said = "Traceback (most recent call last):\nnothing is sealed: [Errno 28] No space left on device: 'said-0001-'\n"
+    world.do(SEALING, f"{world.sealed('first-0001-')}{said}{world.sealed('last-0001-')}")
+    assert world.arrive("last", 1) == 1
+    assert world.arrive("said", 1, volume=VOLUMES["log"]) == 1
     assert (world.judged() == "") is not before
 
 
