@@ -29,7 +29,7 @@ def witness(fleet, topology, subject):
 
 @pytest.fixture
 def seals(witness, topology, subject):
-    """The newest seal of each file of the log host, and the number of the trial that found them.
+    """What was sealed of each file of the log host, and the number of the trial that found them.
 
     Just after `up` the newest host's first line waits for the next seal, 90 s at most.
     """
@@ -102,6 +102,21 @@ _RECORDING = f"$(dirname $(find {FOLDER}/sessions -mindepth 5 -maxdepth 5 {_RECO
 #: The oldest line of a node's file of today, which is sealed and stays where it is.
 _FILE = f"{FOLDER}/edge1/$(date +%F).log"
 _SEALS = f"{KEPT}/aud1/$(date +%Y-%m).log"
+#: A file, or a recording, that needs not be kept any more, for the witness keeps what it was told for good; of another name each time.
+_OLD = f"{FOLDER}/edge1/2001-01-01.$(date +%s).log"
+_OLD_RECORDING = f"{FOLDER}/sessions/edge1/sabotage/2001-01-01/$(date +%s)"
+
+
+def _rewritten(file, make):
+    """Shell: sealed, changed in its place while nothing seals, and longer when it is sealed anew."""
+    return (
+        f"f={file}; echo $f > /run/sabotage.path; {make}; seq 1000 > $f; systemctl kill -s USR1 jinku-log-seal.service;"
+        f" for i in $(seq 20); do grep -qF $(basename $(dirname $f))/$(basename $f) {FOLDER}/.seal && break; sleep 1; done;"
+        " systemctl stop jinku-log-seal.service; printf '#' | dd of=$f bs=1 seek=5 conv=notrunc 2>/dev/null;"
+        " echo more >> $f; systemctl start jinku-log-seal.service"
+    )
+
+
 SABOTAGE = (
     Sabotage(
         "a received line is rewritten in its place",
@@ -110,6 +125,14 @@ SABOTAGE = (
         breaks=f"systemctl stop jinku-log-seal.service; dd if={_FILE} of=/run/sabotage.byte bs=1 count=1 skip=30 2>/dev/null && printf '#' | dd of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null",
         mends=f"dd if=/run/sabotage.byte of={_FILE} bs=1 seek=30 conv=notrunc 2>/dev/null && rm /run/sabotage.byte && systemctl start jinku-log-seal.service",
         kills=("test_the_log_files_hold_what_was_sealed",),
+    ),
+    Sabotage(
+        "a received line is rewritten, and the file grows before the sealer starts again",
+        on="log",
+        breaks=_rewritten(_OLD, "true"),
+        mends="rm $(cat /run/sabotage.path) /run/sabotage.path",
+        kills=("test_the_log_files_hold_what_was_sealed",),
+        settle=10,
     ),
     Sabotage(
         "a received file is shortened while nothing arrives",
@@ -126,6 +149,14 @@ SABOTAGE = (
         " cp -p $f /run/sabotage.log && printf '#' | dd of=$f bs=1 seek=5 conv=notrunc 2>/dev/null",
         mends="cat /run/sabotage.log > $(cat /run/sabotage.path) && rm /run/sabotage.log /run/sabotage.path && systemctl start jinku-log-seal.service",
         kills=("test_the_log_files_hold_what_was_sealed",),
+    ),
+    Sabotage(
+        "a recording is rewritten, and grows before the sealer starts again",
+        on="log",
+        breaks=_rewritten(f"{_OLD_RECORDING}/ttyout", "mkdir -p $(dirname $f); echo 4 0.1 9 > $(dirname $f)/timing"),
+        mends=f"rm -r {FOLDER}/sessions/edge1/sabotage /run/sabotage.path",
+        kills=("test_the_log_files_hold_what_was_sealed",),
+        settle=10,
     ),
     Sabotage(
         "a recording of a session is removed",
