@@ -50,13 +50,15 @@ def behind_their_files(host: Host, *readers: Reader) -> list[str]:
     told = host.check_output(f"systemctl show --timestamp=us+utc -p {_ASKED} {units}").strip().split("\n\n")
     changed = host.check_output(
         "; ".join(
-            f"echo $(find {reader.files} -printf '%C@ %p\\n' 2>/dev/null | sort -g | tail -n 1); echo"
-            f" $(ps -ww -o args= {reader.processes or f'-p $(systemctl show -P MainPID {reader.unit})'} | sort -u)"
+            f"echo newest $(find {reader.files} -printf '%C@ %p\\n' 2>/dev/null | sort -g | tail -n 1); echo"
+            f" runs $(ps -ww -o args= {reader.processes or f'-p $(systemctl show -P MainPID {reader.unit})'} | sort -u)"
             for reader in readers
         )
     ).splitlines()
     found = []
-    for reader, part, newest, words in zip(readers, told, changed[::2], changed[1::2], strict=True):
+    # A word before each, for an empty last line would be none.
+    answers = [line.partition(" ")[2] for line in changed]
+    for reader, part, newest, words in zip(readers, told, answers[::2], answers[1::2], strict=True):
         state = dict(line.split("=", 1) for line in part.splitlines())
         if state["ActiveState"] not in ("active", "reloading"):
             found.append(f"{reader.unit} is {state['ActiveState']}")

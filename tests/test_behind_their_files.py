@@ -44,8 +44,8 @@ def behind(monkeypatch, tmp_path):
                     paths = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
                     return subprocess.run(
                         ["sh", "-c", command], env=paths, capture_output=True, text=True, check=True
-                    ).stdout
-                return f"{at} /etc/jinku-one.conf\n{words}"
+                    ).stdout.rstrip()
+                return f"newest {at} /etc/jinku-one.conf\nruns {words}"
 
         return module.behind_their_files(Host(), module.Reader("one.service", "/etc/jinku-one.conf", reloads, OWN))
 
@@ -87,3 +87,8 @@ def test_a_refused_reload_another_unit_and_other_options_are_told(behind, more):
 def test_settings_whose_files_are_gone_are_told(behind):
     (told,) = behind(at=None)
     assert told == "one.service has no file of its settings any more; `jinku up`"
+
+
+def test_a_program_that_does_not_run_is_told(behind):
+    """Neither its file nor its command line is there, and the last answer is an empty line."""
+    assert behind(at=None, words="", ActiveState="inactive") == ["one.service is inactive"]
