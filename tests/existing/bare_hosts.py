@@ -48,7 +48,7 @@ from jinku.places import CHECKOUT
 from stacks.provider.lab.sources import controller_sources
 
 _DISK_GIB, _MEMORY_MIB = 40, 1024
-#: The host that is a machine with a kernel of its own, where a whole environment comes up: the witness and the copies, on two empty disks.
+#: The host that is a machine with a kernel of its own, for `existing_vm`: the witness and the copies, on two empty disks.
 MACHINE = "aud2"
 __all__ = ["INTERFACE", "MACHINE", "OWNER", "SWITCH", "DataCentre", "image"]
 

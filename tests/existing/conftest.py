@@ -15,6 +15,8 @@ import pytest
 import yaml
 from bare_hosts import INTERFACE, MACHINE, OWNER, DataCentre, image
 
+from jinku.cli.exit_codes import ExitCode
+from jinku.existing import host_keys
 from jinku.model import Topology, load_environment
 from jinku.model.flow_sheet import flow_sheet_csv
 from jinku.places import CHECKOUT, Places
@@ -124,6 +126,12 @@ class Environment:
         assert done.returncode == 0, f"{name}: {command}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def checked(self):
+        """The newest check: (item, object) -> (verdict, reason)."""
+        newest = max(self.places.reports.glob("*/check.json"), key=lambda path: path.parent.name)
+        document = json.loads(newest.read_text())
+        return {(one["item"], one["object"]): (one["verdict"], one["reason"]["text"]) for one in document["verdicts"]}
+
     def untouched(self):
         """Nothing of Jinku's is on any host."""
         for name in self.centre.hosts:
@@ -135,10 +143,10 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def bare(request, tmp_path_factory):
-    """Nine bare hosts, their network closed but for the sheet, and nothing of Jinku's on them; one is a machine where a whole `up` is asked for."""
+    """Nine bare hosts, their network closed but for the sheet, and nothing of Jinku's on them; one is a machine where a test asks for it (existing_vm)."""
     if os.geteuid() != 0:
         pytest.skip("needs root: it makes hosts")
-    machine = any(item.get_closest_marker("existing_up") for item in request.session.items)
+    machine = any(item.get_closest_marker("existing_vm") for item in request.session.items)
     if machine and (lack := own_kernel.missing()):
         pytest.skip(lack)
     before = os.environ.get("JINKU_STATE_DIR")
@@ -156,6 +164,28 @@ def bare(request, tmp_path_factory):
         os.environ.pop("JINKU_STATE_DIR")
         if before:
             os.environ["JINKU_STATE_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def up(bare):
+    """The environment up, the owner's account gone."""
+    for name in bare.centre.hosts:
+        bare.choices["addresses"].setdefault(name, {})["fingerprint"] = host_keys.fingerprint(
+            bare.centre.host_key(name)
+        )
+    bare.write()
+    done = bare.jinku("up")
+    print(done.stdout[-3000:])
+    assert done.returncode in (ExitCode.OK, ExitCode.NOT_CONFORM, ExitCode.INCOMPLETE), done.stderr
+    found = bare.checked()
+    assert found["dengbao:8.1.4.2.c", "host:db1"][0] != "conform", (
+        "the owner's account, which nobody declared, is a finding"
+    )
+    retired = bare.jinku("contact", "--retire")
+    assert retired.returncode == 0, retired.stderr
+    again = bare.jinku("up")
+    assert again.returncode in (ExitCode.OK, ExitCode.NOT_CONFORM, ExitCode.INCOMPLETE), again.stderr
+    return bare
 
 
 @pytest.fixture(scope="session")
