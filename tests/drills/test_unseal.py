@@ -3,6 +3,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ NAME = "unseal"
 SITES = {"a": {"title": "only site", "network": "10.196.0.0/24", "network6": "fd96:a::/56"}}
 LAB = {"wan": "172.29.196.0/24", "wan6": "fd96:ff::/64", "link": "172.30.196.0/29", "link6": "fd96:fe::/64"}
 JINKU = Path(sys.executable).with_name("jinku")
-BACK_S = 180
+BACK_S, ALARM_S = 180, 150
 
 
 @pytest.fixture
@@ -122,13 +123,33 @@ def test_operators_open_the_vault_at_the_first_up_and_after_a_cold_start(folder:
     a_roll_that_seals_the_vault_waits_for_its_operators(folder, people, topology)
 
 
+def the_receiver_gets(places: Places, alert: str, since: float) -> None:
+    """Return when the lab's receiver got an alarm by mail and webhook. :raises AssertionError: it did not in time."""
+    deadline = time.monotonic() + ALARM_S
+    while True:
+        lines = [json.loads(line) for line in (places.receiver / "received.jsonl").read_text("utf-8").splitlines()]
+        come = [one for one in lines if one["at"] >= since]
+        by_mail = [one for one in come if one["way"] == "mail" and f"firing: {alert} " in one["subject"]]
+        by_webhook = [
+            told
+            for one in come
+            for told in one.get("alerts", ())
+            if told["status"] == "firing" and told["labels"]["alertname"] == alert
+        ]
+        if by_mail and by_webhook:
+            print(f"{alert}: mail {by_mail[0]['at'] - since:.0f} s after the roll began")
+            return
+        assert time.monotonic() < deadline, f"{alert} did not come within {ALARM_S} s: {come}"
+        time.sleep(1)
+
+
 def a_roll_that_seals_the_vault_waits_for_its_operators(folder: Path, people: Path, topology: Topology) -> None:
     """The machine of the vault restarts in the middle of a roll; the same lab as above, for making one takes minutes."""
     places, host = Places(NAME), topology.nodes_of("vault")[0].name
     file = folder / "environment.yaml"
     file.write_text(file.read_text() + "updates:\n  reboot: true\n")
     boot = "cat /proc/sys/kernel/random/boot_id"
-    before = on(places, host, boot)
+    before, begun = on(places, host, boot), time.time()
     on(places, host, "sudo touch /run/reboot-required")
     with subprocess.Popen(
         [JINKU, "update", "--node", host], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -140,6 +161,7 @@ def a_roll_that_seals_the_vault_waits_for_its_operators(folder: Path, people: Pa
             if "vault is sealed; `jinku unseal`" in line:
                 break
         assert roll.poll() is None, said
+        the_receiver_gets(places, "VaultSealed", begun)
         assert opened_by(people, "wang-fang", "zhang-wei") == [ExitCode.INCOMPLETE, ExitCode.OK]
         said += roll.stdout.read()
     assert roll.returncode == ExitCode.OK, said
