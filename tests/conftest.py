@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tests may run beside each other: `make test-pure` has a process for each of two cores."""
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -21,6 +21,14 @@ def group(nodeid: str) -> str:
     """Name of what a test may not be parted from: its module, its folder (they share a server), or all that change the machine."""
     first = PurePath(nodeid.partition("::")[0]).parts[1]
     return "machine" if first in MACHINE else first
+
+
+@pytest.fixture
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State and cache of the test's own; no environment chosen by the shell."""
+    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("JINKU_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("JINKU_ENV", raising=False)
 
 
 class Groups(LoadScopeScheduling):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import run
 from rich.console import Console
 
 from jinku import cli, engine, lock
@@ -22,18 +23,9 @@ from jinku.model.flow_sheet import flow_rows
 from jinku.places import Places
 
 
-@pytest.fixture(autouse=True)
-def _places(tmp_path, monkeypatch):
-    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("JINKU_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("JINKU_ENV", raising=False)
-
-
-def run(*words):
-    """Exit code of `jinku WORDS`; output goes where capsys finds it."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in words])
-    return ended.value.code
+@pytest.fixture(autouse=True)  # before any other: a mark of the module would come after a test's own
+def _places(own_places):
+    """No test here touches anybody's state."""
 
 
 @pytest.fixture

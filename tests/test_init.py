@@ -5,26 +5,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import run
 
-from jinku import cli
 from jinku.cli.exit_codes import ExitCode
 from jinku.evidence.catalogue import load_catalogue
 from jinku.evidence.declared import load_declared
 from jinku.model import Topology, load_environment
 
 
-@pytest.fixture(autouse=True)
-def _places(tmp_path, monkeypatch):
-    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("JINKU_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("JINKU_ENV", raising=False)
-
-
-def run(*words):
-    """Exit code of `jinku WORDS`; output goes where capsys finds it."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in words])
-    return ended.value.code
+@pytest.fixture(autouse=True)  # before any other: a mark of the module would come after a test's own
+def _places(own_places):
+    """No test here touches anybody's state."""
 
 
 @pytest.mark.parametrize("profile", ["small", "standard"])

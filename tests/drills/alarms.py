@@ -84,7 +84,7 @@ def on(places: Places, node: str, command: str, patience: float = 0) -> None:
 
 def faults(topology: Topology, places: Places) -> list[Fault]:
     """Everything that can be broken in this environment."""
-    made = [*_of_the_room(topology, places), *_of_hosts(topology, places)]
+    made = [*_of_the_room(topology, places), *_of_hosts(topology, places), *_of_what_hosts_say(topology, places)]
     return sorted(made, key=lambda fault: not fault.quick)
 
 
@@ -163,19 +163,8 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
     env = topology.env.name
     least = topology.nodes_of("bastion")[-1]  # the way into the last site; nothing else needs it
     database, vault = topology.nodes_of("postgres")[0], topology.nodes_of("vault")[0]
-    log, crm, edge = (topology.nodes_of(tier)[0] for tier in ("log", "crm", "edge"))
+    log = topology.nodes_of("log")[0]
     names = {"vault": vault.aliases[0], "port": 8200, "node": database.name, "fqdn": database.fqdn}
-
-    def metric(alert: str, line: str) -> Fault:
-        return Fault(
-            alert,
-            "system",
-            {"node": database.name},
-            lambda: on(places, database.name, f"date +'{line}' > {METRICS}"),
-            lambda: on(places, database.name, f"rm -f {METRICS}"),
-            180,
-            name="a number of its own",
-        )
 
     return [
         *(_of_copies(places, node.name) for node in topology.nodes_of("backup")),
@@ -214,6 +203,25 @@ def _of_hosts(topology: Topology, places: Places) -> list[Fault]:
             lambda: on(places, log.name, "rm -f /var/log/remote/drill"),
             300,
         ),
+    ]
+
+
+def _of_what_hosts_say(topology: Topology, places: Places) -> list[Fault]:
+    """What a host finds out of itself: files, lines and numbers."""
+    database, crm, edge = (topology.nodes_of(tier)[0] for tier in ("postgres", "crm", "edge"))
+
+    def metric(alert: str, line: str) -> Fault:
+        return Fault(
+            alert,
+            "system",
+            {"node": database.name},
+            lambda: on(places, database.name, f"date +'{line}' > {METRICS}"),
+            lambda: on(places, database.name, f"rm -f {METRICS}"),
+            180,
+            name="a number of its own",
+        )
+
+    return [
         Fault(
             "HostChanged",
             "security",

@@ -2,11 +2,13 @@
 """What drills ask of a lab, be it the running one (running.py) or one of their own: commands on hosts, parties in the CRM, its switch."""
 
 import asyncio
+import json
 import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from jinku.model import Topology
 from jinku.places import Places
@@ -51,6 +53,17 @@ def edge_answers(topology: Topology, places: Places, address: str = "") -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def received(places: Places, since: float) -> Iterator[dict[str, Any]]:
+    """What the lab's receiver of alarms got since a moment (Unix time): one entry for each alert and way."""
+    record = places.receiver / "received.jsonl"
+    for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else ():
+        one = json.loads(line)
+        if one["at"] < since:
+            continue
+        for alert in one.get("alerts", [one]):
+            yield {**one, **alert}
 
 
 def switch(environment: str, action: str, nodes: Iterable[str]) -> None:

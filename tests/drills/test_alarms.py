@@ -8,13 +8,13 @@ keeps quiet for a quarter of an hour. The times are printed and kept in <state>/
 import json
 import os
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
 import pytest
 from alarms import Fault, faults, rounds
+from any_lab import received
 
 from jinku.model import Topology, load_environment
 from jinku.model.alarms import alerts_of
@@ -32,21 +32,10 @@ pytestmark = pytest.mark.skipif(not LAB, reason="only the lab may be broken, and
 TIMES: list[dict[str, Any]] = []
 
 
-def received(since: float) -> Iterator[dict[str, Any]]:
-    """What the receiver got since a moment (Unix time): one entry for each alert and way."""
-    record = PLACES.receiver / "received.jsonl"
-    for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else ():
-        one = json.loads(line)
-        if one["at"] < since:
-            continue
-        for alert in one.get("alerts", [one]):
-            yield {**one, **alert}
-
-
 def matching(fault: Fault, since: float, status: str) -> dict[str, dict[str, Any]]:
     """First arrival of the fault's alarm in that status, by way."""
     first: dict[str, dict[str, Any]] = {}
-    for told in received(since):
+    for told in received(PLACES, since):
         if told["way"] == "webhook":
             labels = told["labels"]
             wanted = {"alertname": fault.alert, "duty": fault.duty, **fault.mark}
@@ -132,5 +121,7 @@ def test_every_alarm_reaches_the_duty_that_owns_it(together: list[Fault]) -> Non
 def test_a_quiet_quarter_of_an_hour_brings_no_alarm() -> None:
     since = time.time()
     time.sleep(QUIET_SECONDS)
-    came = [told for told in received(since) if told["way"] == "mail" or told["labels"]["alertname"] != "Watchdog"]
+    came = [
+        told for told in received(PLACES, since) if told["way"] == "mail" or told["labels"]["alertname"] != "Watchdog"
+    ]
     assert not [told for told in came if "Watchdog" not in told.get("subject", "")]

@@ -3,7 +3,6 @@
 
 import asyncio
 import base64
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from any_lab import edge_answers, on, switch
+from any_lab import edge_answers, on, received, switch
 
 from jinku.cli.exit_codes import ExitCode
 from jinku.model import Topology, load_environment
@@ -127,15 +126,10 @@ def the_receiver_gets(places: Places, alert: str, since: float) -> None:
     """Return when the lab's receiver got an alarm by mail and webhook. :raises AssertionError: it did not in time."""
     deadline = time.monotonic() + ALARM_S
     while True:
-        lines = [json.loads(line) for line in (places.receiver / "received.jsonl").read_text("utf-8").splitlines()]
-        come = [one for one in lines if one["at"] >= since]
+        come = list(received(places, since))
         by_mail = [one for one in come if one["way"] == "mail" and f"firing: {alert} " in one["subject"]]
-        by_webhook = [
-            told
-            for one in come
-            for told in one.get("alerts", ())
-            if told["status"] == "firing" and told["labels"]["alertname"] == alert
-        ]
+        posted = [one for one in come if one["way"] == "webhook" and one["status"] == "firing"]
+        by_webhook = [one for one in posted if one["labels"]["alertname"] == alert]
         if by_mail and by_webhook:
             print(f"{alert}: mail {by_mail[0]['at'] - since:.0f} s after the roll began")
             return
