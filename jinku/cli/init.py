@@ -16,7 +16,7 @@ from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.given_paths import writes
 from jinku.cli.preflight import several
 from jinku.model import Environment, InputError, Topology
-from jinku.model.environment import EnvironmentName
+from jinku.model.fields import EnvironmentName
 from jinku.model.loading import INVENTORIES, read_environment
 
 

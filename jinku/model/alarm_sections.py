@@ -4,16 +4,9 @@
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from jinku.model.fields import Domain, Duty, KeyFile, Name, Port, Section
-
-Mailbox = Annotated[
-    str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9._+-]+@([a-z0-9-]+\.)+[a-z][a-z0-9-]*$")
-]
-UpsName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,29}$")]
-UpsSite = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
-Oid = Annotated[str, StringConstraints(max_length=200, pattern=r"^1\.3(\.(0|[1-9][0-9]*)){3,}$")]
+from jinku.model.fields import Domain, Duty, KeyFile, Mailbox, Name, Oid, Port, Section, SiteName, UpsName, UrlPath
 
 
 class AlertMail(Section):
@@ -40,7 +33,7 @@ class AlertWebhook(Section):
     """Port of the service."""
     name: Domain
     """Name in its certificate."""
-    path: Annotated[str, StringConstraints(max_length=200, pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/"
+    path: UrlPath = "/"
     """Path of the URL. It is no place for a secret."""
 
 
@@ -107,7 +100,7 @@ class Room(Section):
 
     devices: dict[Name, RoomDevice] = {}
     """Devices by name; the monitor asks them by SNMPv3 (authPriv, SHA-256 and AES)."""
-    ups: dict[UpsSite, Ups] = {}
+    ups: dict[SiteName, Ups] = {}
     """The UPS of each site, by the site's name; its hosts stop in order when its battery is low."""
     stop_step_seconds: Annotated[int, Field(ge=5, le=300)] = 15
     """Seconds between one stage of that stop and the next; from "battery low" on the battery must last for seven of them."""

@@ -8,29 +8,39 @@ Every model refuses unknown keys and is frozen. Rules that need more than one fi
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from jinku.model.alarm_sections import Alerts, Room
-from jinku.model.fields import Domain, Duty, KeyFile, Name, Port, Section, TimeZone
+from jinku.model.fields import (
+    Account,
+    BlockDevice,
+    DirectoryUrl,
+    Domain,
+    Duty,
+    EnvironmentName,
+    Fingerprint,
+    Folder,
+    Interface,
+    KeyFile,
+    Login,
+    Mail,
+    Name,
+    OpenPgpKey,
+    Port,
+    Section,
+    Sentence,
+    SiteName,
+    TimeZone,
+)
 from jinku.model.keeping_sections import Backup, Objectives, Retention
 
 SCHEMA_VERSION = 1
 
-#: Text that people read: one line, no control characters, no character with a meaning to a shell, nft or YAML.
-#: A sentence never reaches a firewall (DESIGN.md, decision 1), but a diagram and a sheet print it.
-Sentence = Annotated[str, StringConstraints(min_length=3, max_length=200, pattern=r"^[^\x00-\x1f\x7f\"'`$\\{}<>;|&]+$")]
-Login = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f\"'`$\\{}<>;|&]{1,100}$")]
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
-SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z]$")]
-Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
-Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
-Fingerprint = Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
 Tier = Literal["edge", "crm", "postgres", "vault", "bastion", "log", "witness", "monitor", "backup", "room"]
 Zone = Literal["dmz", "app", "data", "security", "ops", "audit", "facility"]
 
@@ -51,18 +61,14 @@ def _whole_and_strong(line: str) -> None:
 
 def _public_key(value: object) -> object:
     """Accept an OpenSSH public key line of a strong kind; refuse options, other kinds and short RSA keys."""
-    if isinstance(value, str):
-        if not _KEY.match(value.strip()):
-            raise ValueError(
-                "is not an OpenSSH public key of a strong kind; one line such as 'ssh-ed25519 AAAA... name'"
-            )
-        if not value.startswith("sk-"):
-            _whole_and_strong(value.strip())
-        return value.strip()
-    return value
+    if not isinstance(value, str) or not _KEY.match(value.strip()):
+        raise ValueError("is not an OpenSSH public key of a strong kind; one line such as 'ssh-ed25519 AAAA... name'")
+    if not value.startswith("sk-"):
+        _whole_and_strong(value.strip())
+    return value.strip()
 
 
-PublicKey = Annotated[str, BeforeValidator(_public_key)]
+PublicKey = Annotated[str, BeforeValidator(_public_key), Field(examples=["ssh-ed25519 AAAA... name"])]
 
 
 def _certificates(text: str) -> str:
@@ -76,25 +82,11 @@ def _certificates(text: str) -> str:
     return text.strip() + "\n"
 
 
-def _directory(text: str) -> str:
-    """Accept an https URL whose port, where one is given, is a port."""
-    try:
-        port = urlsplit(text).port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ValueError(f"is {text!r}, which has no such port; one from 1 to 65535, or none for 443")
-    return text
-
-
-Certificates = Annotated[str, StringConstraints(max_length=100000), AfterValidator(_certificates)]
-DirectoryUrl = Annotated[
+Certificates = Annotated[
     str,
-    StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"),
-    AfterValidator(_directory),
+    Field(max_length=100000, examples=["-----BEGIN CERTIFICATE-----\n...\n-----END CERTIFICATE-----"]),
+    AfterValidator(_certificates),
 ]
-Mail = Annotated[str, StringConstraints(max_length=254, pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$")]
-OpenPgpKey = Annotated[str, StringConstraints(max_length=20000, pattern=r"^[A-Za-z0-9+/]{100,}={0,2}$")]
 
 
 class ZoneNetwork(Section):
@@ -154,7 +146,7 @@ class Edge(Section):
 
     certificate: Literal["inside", "files", "acme"] = "inside"
     """inside: from the environment's own CA; files: from `certificate_files`; acme: from an ACME directory."""
-    certificate_files: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9@_.-]+)+$")] | None = None
+    certificate_files: Folder | None = None
     """Folder on the edge hosts with `fullchain.pem` and `privkey.pem`, for `certificate: files`."""
     acme_directory: DirectoryUrl | None = None
     """Directory URL of the ACME service, for `certificate: acme`; its addresses are `outside.acme`."""
@@ -237,7 +229,7 @@ class Address(Section):
 class Disk(Section):
     """An empty disk, for a volume of a host that exists."""
 
-    device: Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9/_.:+-]+$")]
+    device: BlockDevice
     """Block device, best by a name that stays, such as /dev/disk/by-id/..."""
     format: bool = False
     """true: an empty device is taken: `up` encrypts it as a whole (LUKS2). One that holds anything is never formatted."""
