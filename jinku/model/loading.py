@@ -2,7 +2,6 @@
 """Reading environment.yaml: every problem at once, each with the file, the field and the remedy."""
 
 import copy
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 import jinku
 from jinku.model.environment import SCHEMA_VERSION, Environment
+from jinku.model.error_wording import lines
 from jinku.model.invariants import problems as topology_problems
 from jinku.model.topology import HOSTS
 from jinku.places import CHECKOUT
@@ -117,8 +117,7 @@ def read_environment(text: str, file: Path) -> Environment:
         environment = Environment.model_validate(data)
     except ValidationError as error:
         details = _own(error.errors())
-        beside = [f"{file}: {problem}" for problem in _beside(data, details)]
-        raise InputError([*(_line(file, detail) for detail in details), *beside]) from None
+        raise InputError([f"{file}: {problem}" for problem in (*lines(details), *_beside(data, details))]) from None
     problems = [*_version_problems(environment), *topology_problems(environment)]
     if problems:
         raise InputError([f"{file}: {problem}" for problem in problems])
@@ -191,67 +190,3 @@ def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
         )
 
     return [detail for detail in details if not follows(detail)]
-
-
-def _line(file: Path, detail: ErrorDetails) -> str:
-    parts = [part for part in detail["loc"] if not (isinstance(part, str) and ("[" in part or part.startswith("IPv")))]
-    field = ".".join(str(part) for part in parts) or "(file)"
-    return f"{file}: {field}: {_said(parts, detail)}"
-
-
-def _said(parts: list[Any], detail: ErrorDetails) -> str:
-    message, context = detail["msg"], detail.get("ctx", {})
-    shown = repr(detail.get("input"))[:60]
-    match detail["type"]:
-        case "extra_forbidden":
-            known = _keys_at(parts[:-1])
-            near = difflib.get_close_matches(str(parts[-1]), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(known)}"
-            said = f"unknown key; {hint}"
-        case "missing":
-            said = f"is missing; {_doc(parts) or 'a value'}"
-        case "value_error":
-            said = message.removeprefix("Value error, ")
-        case "too_short":
-            said = f"has {context.get('actual_length')}; at least {context.get('min_length')}"
-        case "literal_error":
-            said = f"is {shown}; {context.get('expected')}"
-        case "string_pattern_mismatch":
-            said = f"is {shown}, which has characters or a form that are not allowed; text that matches {context.get('pattern')}"
-        case _:
-            said = f"is {shown}; {message[0].lower()}{message[1:]}"
-    return said
-
-
-def _schema_at(parts: list[Any]) -> dict[str, Any]:
-    """The JSON Schema of the field at a path; empty where the path leaves the schema."""
-    root = Environment.model_json_schema()
-    here: dict[str, Any] = root
-    for part in parts:
-        here = _resolved(here, root)
-        following = here.get("items") if isinstance(part, int) else here.get("properties", {}).get(part)
-        following = (
-            following
-            or here.get("additionalProperties")
-            or next(iter(here.get("patternProperties", {}).values()), None)
-        )
-        if not isinstance(following, dict):
-            return {}
-        here = {
-            **_resolved(following, root),
-            **{key: value for key, value in following.items() if key == "description"},
-        }
-    return _resolved(here, root)
-
-
-def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    reference = schema.get("$ref")
-    return root["$defs"][reference.rsplit("/", 1)[1]] if reference else schema
-
-
-def _keys_at(parts: list[Any]) -> list[str]:
-    return list(_schema_at(parts).get("properties", {}))
-
-
-def _doc(parts: list[Any]) -> str:
-    return str(_schema_at(parts).get("description", "")).rstrip(".")
