@@ -2,8 +2,9 @@
 """Hand-written rules that guard every environment, whatever the operator adds (DESIGN.md, decision 2)."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations
+from typing import NamedTuple
 
 from jinku.model.environment import Environment
 from jinku.model.profiles import TIER_ZONE, VOLUMES, specs
@@ -25,17 +26,30 @@ _DATA_MAY_REACH = {"vault", "log", "sessions", "ntp", "mirror", "ups"}
 _SMALLEST_ZONE = 29
 
 
-def problems(env: Environment, *, rules: bool = True) -> list[str]:
+class _Rules(NamedTuple):
+    """Rules that are looked at together, and the sections that they rely on: those that they read, and those without which they cannot."""
+
+    find: Callable[[Environment], Iterable[str]]
+    needs: frozenset[str]
+
+
+def problems(env: Environment, *, unknown: Collection[str] = (), ends_known: bool = True) -> list[str]:
     """All that is wrong with an environment whose fields are well-formed.
 
     :param env: an environment that the model accepted.
-    :param rules: also hold the flows against the rules; False where a flow's ends or port are not what its owner wrote.
+    :param unknown: sections that are not what their owner wrote, for that was malformed; rules that need one of them are left out.
+    :param ends_known: False where a flow's ends or port are not what its owner wrote; flows are not held against the rules then.
     :returns: lines ``<field>: <what is wrong>; <what would be right>``, empty when it is fine. Problems of flows are
         looked for only when the places are in order, because flows speak of places.
     """
-    found = [*_sites(env), *_people(env), *_vault(env), *_names(env), *_existing(env), *_acme(env)]
-    found = found or [*_networks(env), *_addresses(Topology(env))]
-    return found or [*_room(Topology(env)), *_flow_ends(Topology(env)), *(_flows(Topology(env)) if rules else ())]
+    found: list[str] = []
+    for step in _STEPS:
+        for rules in step:
+            if rules.needs.isdisjoint(unknown) and (ends_known or rules.find is not _flows):
+                found += rules.find(env)
+        if found:
+            break
+    return found
 
 
 def _sites(env: Environment) -> Iterator[str]:
@@ -63,10 +77,13 @@ def _people(env: Environment) -> Iterator[str]:
     keys = Counter(" ".join(key.split()[:2]) for operator in present for key in operator.keys)
     if any(count > 1 for count in keys.values()):
         yield "operators: one key is given to two people; a key of their own for each"
+    for index, operator in enumerate(env.operators if env.backend != "lab" else ()):
+        if operator.state == "present" and not operator.keys:
+            yield f"operators.{index}.keys: {operator.name!r} has no key; at least one OpenSSH public key"
+
+
+def _laboratory(env: Environment) -> Iterator[str]:
     if env.backend != "lab":
-        for index, operator in enumerate(env.operators):
-            if operator.state == "present" and not operator.keys:
-                yield f"operators.{index}.keys: {operator.name!r} has no key; at least one OpenSSH public key"
         for place in ("operators", "mirror", "time"):
             if not getattr(env.outside, place):
                 yield f"outside.{place}: is missing; its addresses (only the backend lab has defaults)"
@@ -151,7 +168,8 @@ def _networks(env: Environment) -> Iterator[str]:
             yield f"{field}: {network} overlaps {other} of {other_field}; networks that share no address"
 
 
-def _addresses(topology: Topology) -> Iterator[str]:
+def _addresses(env: Environment) -> Iterator[str]:
+    topology = Topology(env)
     taken: dict[object, str] = {}
     for node in topology.nodes:
         zone = topology.zones[node.site, node.zone]
@@ -161,7 +179,7 @@ def _addresses(topology: Topology) -> Iterator[str]:
         ):
             if address is None:
                 continue
-            field = f"addresses.{node.name}" if node.name in topology.env.addresses else f"nodes ({node.name})"
+            field = f"addresses.{node.name}" if node.name in env.addresses else f"nodes ({node.name})"
             if network is None or gateway is None:
                 yield f"{field}: {address} needs a zone with IPv6, and {node.zone} of site {node.site} has none; no IPv6 address, or `network6` of the site"
                 continue
@@ -173,10 +191,11 @@ def _addresses(topology: Topology) -> Iterator[str]:
             taken.setdefault(address, node.name)
 
 
-def _room(topology: Topology) -> Iterator[str]:
+def _room(env: Environment) -> Iterator[str]:
     """Devices stand in a zone facility or outside; a place has one point of a quantity, or two would be one series."""
+    topology = Topology(env)
     taken = {address: node.name for node in topology.nodes for address in node.addresses}
-    for name, device in topology.env.room.devices.items():
+    for name, device in env.room.devices.items():
         field = f"room.devices.{name}"
         zones = [networks.zone for networks in topology.zones.values() if device.address in networks.network]
         if device.address in taken:
@@ -186,7 +205,7 @@ def _room(topology: Topology) -> Iterator[str]:
         for (quantity, place), count in Counter((point.quantity, point.place) for point in device.points).items():
             if count > 1:
                 yield f"{field}.points: {quantity} at {place} is written {count} times; a place of its own for each"
-    for site, ups in topology.env.room.ups.items():
+    for site, ups in env.room.ups.items():
         field = f"room.ups.{site}"
         if site not in topology.sites:
             yield f"{field}: there is no site {site!r}; one of {', '.join(topology.sites)}"
@@ -196,12 +215,13 @@ def _room(topology: Topology) -> Iterator[str]:
             ups.address in networks.network for networks in topology.zones.values() if networks.zone != "facility"
         ):
             yield f"{field}.address: {ups.address} lies in a zone of hosts; an address in the zone facility, or outside of the sites"
-    if topology.env.room.devices and not topology.nodes_of("monitor"):
+    if env.room.devices and not topology.nodes_of("monitor"):
         yield "room.devices: nobody reads them, for no node has the tier monitor; a node with it"
 
 
-def _flow_ends(topology: Topology) -> Iterator[str]:
-    for index, flow in enumerate(topology.env.flows):
+def _flow_ends(env: Environment) -> Iterator[str]:
+    topology = Topology(env)
+    for index, flow in enumerate(env.flows):
         for end, name in (("source", flow.source), ("destination", flow.destination)):
             if name not in topology.outside and not topology.nodes_of(name):
                 known = sorted({*topology.outside, *(node.name for node in topology.nodes), *TIER_ZONE, HOSTS})
@@ -210,19 +230,20 @@ def _flow_ends(topology: Topology) -> Iterator[str]:
             yield f"flows.{index}.destination: 'internet' would open the whole Internet; a name under outside.others with its addresses"
         if flow.source in topology.outside and flow.destination in topology.outside:
             yield f"flows.{index}: neither end is a node; a flow that begins or ends at a node"
-    for name in (OPERATORS, MIRROR, TIME, *({ACME} & topology.outside.keys()), *topology.env.outside.others):
-        field = f"outside.others.{name}" if name in topology.env.outside.others else f"outside.{name}"
+    for name in (OPERATORS, MIRROR, TIME, *({ACME} & topology.outside.keys()), *env.outside.others):
+        field = f"outside.others.{name}" if name in env.outside.others else f"outside.{name}"
         for network in topology.outside[name]:
             # by its address, a host inside could pass for somebody outside: for an operator at the bastion, for one
             if any(network.version == inside.version and network.overlaps(inside) for inside in topology.inside):
                 yield f"{field}: {network} overlaps the environment's own networks; addresses outside of it"
-    for place in (OPERATORS, *topology.env.outside.others):
+    for place in (OPERATORS, *env.outside.others):
         for network in topology.outside[place]:
             if network.prefixlen < (8 if network.version == 4 else 32):
                 yield f"outside.{place}: {network} is most of the Internet; the networks that are meant"
 
 
-def _flows(topology: Topology) -> Iterator[str]:
+def _flows(env: Environment) -> Iterator[str]:
+    topology = Topology(env)
     pairs = topology.allowed()
     yield from dict.fromkeys(line for pair in pairs for line in _broken_rules(topology, pair))
     for flow_id, count in Counter(flow.id for flow in topology.flows).items():
@@ -262,3 +283,24 @@ def _data_zone_may(topology: Topology, pair: AllowedFlow) -> bool:
 
 def _node(topology: Topology, name: str) -> Node | None:
     return next((node for node in topology.nodes if node.name == name), None)
+
+
+#: What names and places need; no rule depends on `domain`, which is a part of names.
+_NODES = frozenset({"profile", "backend", "sites", "nodes"})
+_PLACES = _NODES | {"outside", "addresses", "existing", "lab"}
+_ENDS = _PLACES | {"edge", "room", "alerts", "flows"}
+
+#: Whoever breaks a rule of one step is not told of the next, which takes the earlier ones for kept.
+_STEPS: tuple[tuple[_Rules, ...], ...] = (
+    (
+        _Rules(_sites, frozenset({"sites"})),
+        _Rules(_people, frozenset({"operators", "backend"})),
+        _Rules(_laboratory, frozenset({"backend", "outside", "disposable"})),
+        _Rules(_vault, frozenset({"vault", "disposable"})),
+        _Rules(_names, _NODES | {"outside", "addresses"}),
+        _Rules(_existing, _NODES | {"existing"}),
+        _Rules(_acme, _NODES | {"edge", "outside"}),
+    ),
+    (_Rules(_networks, frozenset({"sites", "lab", "backend"})), _Rules(_addresses, _PLACES)),
+    (_Rules(_room, _PLACES | {"room"}), _Rules(_flow_ends, _ENDS), _Rules(_flows, _ENDS)),
+)

@@ -145,27 +145,46 @@ def parse(text: str, file: Path, keys: str, *, may_be_empty: bool = False) -> di
     return data
 
 
-#: What stands in for a field of a flow that is not well-formed, while the flow's other fields are looked at.
-_STAND_IN = {"source": HOSTS, "destination": HOSTS, "port": 1, "protocol": "tcp", "en": "...", "zh": "..."}
+#: What stands in for a section that must be there and is malformed; rules that would read it are not asked.
+_STAND_INS: dict[str, Any] = {
+    "schema_version": SCHEMA_VERSION,
+    "name": "standin",
+    "profile": "small",
+    "backend": "lab",
+    "domain": "stand-in.internal",
+    "sites": {"a": {"network": "192.0.2.0/24"}},
+    "operators": [{"name": "stand-in", "duty": "system"}] * 3,
+}
+#: The same for a field of a flow, while the flow's other fields are looked at.
+_STAND_INS_OF_FLOWS = {"source": HOSTS, "destination": HOSTS, "port": 1, "protocol": "tcp", "en": "...", "zh": "..."}
 _SAYS_WHY = {"en", "zh"}
 
 
 def _beside(data: dict[str, Any], details: list[ErrorDetails]) -> list[str]:
-    """What else is wrong where single fields of flows are not well-formed, so that nobody is told one fault at a time.
+    """What else is wrong beside malformed sections and fields of flows, so that nobody is told one fault at a time.
 
-    Nothing where more than that is malformed: flows speak of places, which must be in order first.
+    Rules that need a malformed section are left out: they would speak of what nobody wrote.
     """
-    flows: Any = copy.deepcopy(data.get("flows"))
-    wrong = set()
+    malformed: set[str] = set()
+    wrong: set[str] = set()
+    flows: Any = copy.deepcopy(data.get("flows", ()))
     for detail in details:
         match detail["loc"]:
-            case ("flows", int(index), str(field)):
+            case ("flows", int(index), str(field)) if detail["type"] != "invalid_key":
                 flows[index].pop(field, None)
-                flows[index] |= {field: _STAND_IN[field]} if field in _STAND_IN else {}
-                wrong |= {field} & _STAND_IN.keys()
-            case _:
-                return []
-    return topology_problems(Environment.model_validate(data | {"flows": flows}), rules=wrong <= _SAYS_WHY)
+                flows[index] |= {field: _STAND_INS_OF_FLOWS[field]} if field in _STAND_INS_OF_FLOWS else {}
+                wrong |= {field} & _STAND_INS_OF_FLOWS.keys()
+            case (section, *_):
+                malformed.add(str(section))
+    whole = Environment.model_fields.keys() - malformed
+    environment = Environment.model_validate(
+        {key: value for key, value in {**data, "flows": flows}.items() if key in whole}
+        | {key: value for key, value in _STAND_INS.items() if key in malformed}
+    )
+    return [
+        *(_version_problems(environment) if "jinku" not in malformed else []),
+        *topology_problems(environment, unknown=malformed, ends_known=wrong <= _SAYS_WHY),
+    ]
 
 
 def _version_problems(environment: Environment) -> list[str]:
