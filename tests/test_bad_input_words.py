@@ -82,6 +82,22 @@ def test_a_field_that_takes_either_version_of_ip_is_told_once(said: Said, change
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
+        (site_a(zones={"app": {"network": "10.20.0.0/32"}}), "sites.a.zones.app.network: 10.20.0.0/32 is too small; a /29 or larger"),
+        (site_a(zones={"app": {"network": "10.20.0.0/24", "network6": "fd20::/128"}}), "sites.a.zones.app.network6: fd20::/128 is not a /64; a /64"),
+        ({"lab": {"wan": "10.20.0.0/32"}}, "lab.wan: 10.20.0.0/32 is too small for the controller and the routers; a /29 or larger"),
+        ({"lab": {"link6": "fd20::/127"}}, "lab.link6: fd20::/127 is too small for the controller and the routers; a /125 or larger"),
+        (site_a(zones={"app": {"network": "255.255.255.0/24"}}), "sites.a.zones.app: 255.255.255.0/24 is a loopback, multicast, link-local or reserved network; a private network"),
+        (site_a(network="127.0.0.0/24"), "sites.a.network: 127.0.0.0/27 is a loopback, multicast, link-local or reserved network; a private network"),
+    ],
+)  # fmt: skip
+def test_a_network_in_which_nobody_can_be_numbered_is_told(said: Said, changes: dict[str, Any], line: str) -> None:
+    far = {"nodes": [{"name": "far", "site": "a", "zone": "app", "number": 65000}]}
+    assert said({**changes, **far}) == [line]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
         (operator_a(keys=5), "operators.0.keys: is 5; a list, such as [ssh-ed25519 AAAA... name]"),
         ({"crm": {"languages": "en"}}, "crm.languages: is 'en'; a list, such as [zh_CN]"),
         ({"sites": ["a"]}, "sites: is ['a']; a mapping, such as {a: {network: 10.20.0.0/24}}"),

@@ -141,28 +141,47 @@ def _acme(env: Environment) -> Iterator[str]:
         yield f"edge.certificate: is 'acme' with {count + 1} edges, of which the authority would ask any; 'files', or one edge"
 
 
-def _networks(env: Environment) -> Iterator[str]:
-    topology = Topology(env)
-    named: list[tuple[str, Network]] = []
-    for (site, zone), networks in topology.zones.items():
+def _networks_of_lab(env: Environment) -> list[tuple[str, Network]]:
+    lab = env.lab
+    named: list[tuple[str, Network]] = [("lab.wan", lab.wan), ("lab.wan6", lab.wan6)]
+    named += [("lab.link", lab.link), ("lab.link6", lab.link6)]
+    return named if env.backend == "lab" else []
+
+
+def _all_networks(env: Environment) -> Iterator[tuple[str, Network]]:
+    """Networks of all zones and of the lab, each with the field that it comes from."""
+    for (site, zone), networks in Topology(env).zones.items():
         field = f"sites.{site}.zones.{zone}" if zone in env.sites[site].zones else f"sites.{site}.network"
-        if networks.network.prefixlen > _SMALLEST_ZONE:
-            yield f"{field}.network: {networks.network} is too small; a /{_SMALLEST_ZONE} or larger"
-        if networks.network6 is not None and networks.network6.prefixlen != 64:
-            yield f"{field}.network6: {networks.network6} is not a /64; a /64"
-        named += [(field, network) for network in (networks.network, networks.network6) if network is not None]
-    if env.backend == "lab":
-        named += [
-            ("lab.wan", env.lab.wan),
-            ("lab.wan6", env.lab.wan6),
-            ("lab.link", env.lab.link),
-            ("lab.link6", env.lab.link6),
-        ]
-    for field, network in named:
-        if network.is_loopback or network.is_multicast or network.is_link_local:
-            yield f"{field}: {network} is a loopback, multicast or link-local network; a private network"
+        yield field, networks.network
+        if networks.network6 is not None:
+            yield field, networks.network6
+    yield from _networks_of_lab(env)
+
+
+def _networks(env: Environment) -> Iterator[str]:
+    """What holds for single networks: routers and hosts are numbered in them without another look."""
+    for name, site in env.sites.items():
+        for zone, own in site.zones.items():
+            field = f"sites.{name}.zones.{zone}"
+            if own.network.prefixlen > _SMALLEST_ZONE:
+                yield f"{field}.network: {own.network} is too small; a /{_SMALLEST_ZONE} or larger"
+            if own.network6 is not None and own.network6.prefixlen != 64:
+                yield f"{field}.network6: {own.network6} is not a /64; a /64"
+    for field, network in _networks_of_lab(env):
+        smallest = _SMALLEST_ZONE + network.max_prefixlen - 32
+        if network.prefixlen > smallest:
+            yield f"{field}: {network} is too small for the controller and the routers; a /{smallest} or larger"
+    unusable: dict[tuple[str, int], Network] = {}
+    for field, network in _all_networks(env):
+        if network.is_loopback or network.is_multicast or network.is_link_local or network.is_reserved:
+            unusable.setdefault((field, network.version), network)  # of a site's zones the first is enough
+    for (field, _), network in unusable.items():
+        yield f"{field}: {network} is a loopback, multicast, link-local or reserved network; a private network"
+
+
+def _apart(env: Environment) -> Iterator[str]:
     seen: set[tuple[str, str]] = set()
-    for (field, network), (other_field, other) in combinations(named, 2):
+    for (field, network), (other_field, other) in combinations(_all_networks(env), 2):
         if network.version == other.version and network.overlaps(other) and (field, other_field) not in seen:
             seen.add((field, other_field))
             yield f"{field}: {network} overlaps {other} of {other_field}; networks that share no address"
@@ -301,6 +320,7 @@ _STEPS: tuple[tuple[_Rules, ...], ...] = (
         _Rules(_existing, _NODES | {"existing"}),
         _Rules(_acme, _NODES | {"edge", "outside"}),
     ),
-    (_Rules(_networks, frozenset({"sites", "lab", "backend"})), _Rules(_addresses, _PLACES)),
+    (_Rules(_networks, frozenset({"sites", "lab", "backend"})),),
+    (_Rules(_apart, frozenset({"sites", "lab", "backend"})), _Rules(_addresses, _PLACES)),
     (_Rules(_room, _PLACES | {"room"}), _Rules(_flow_ends, _ENDS), _Rules(_flows, _ENDS)),
 )
