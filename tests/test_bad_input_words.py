@@ -55,6 +55,7 @@ def operator_a(**changes: Any) -> dict[str, Any]:
         (site_a(network6="fd77:a::1/56"), "sites.a.network6: is 'fd77:a::1/56', an address in a network; fd77:a::/56, the network itself"),
         (site_a(network="fd77:a::/56"), "sites.a.network: is 'fd77:a::/56', which is IPv6; an IPv4 network, such as 10.20.0.0/24"),
         (site_a(network="head office"), "sites.a.network: is 'head office'; an IPv4 network, such as 10.20.0.0/24"),
+        (site_a(network=10), "sites.a.network: is 10, which YAML takes for a number; an IPv4 network, such as 10.20.0.0/24"),
         ({"addresses": {"db1": {"address": "10.77.0.70/27"}}}, "addresses.db1.address: is '10.77.0.70/27', an address with the size of its network; 10.77.0.70"),
         ({"addresses": {"db1": {"address": "10.77.0.64/27"}}}, "addresses.db1.address: is '10.77.0.64/27', which is a network; an IPv4 address, such as 10.20.0.5"),
         ({"addresses": {"db1": {"address6": "10.77.0.70"}}}, "addresses.db1.address6: is '10.77.0.70', which is IPv4; an IPv6 address, such as fd20:a::5"),
@@ -72,6 +73,7 @@ def test_a_network_or_address_that_is_almost_right_is_answered_with_the_one_that
         ({"operators": ["abc"]}, "outside.operators.0: is 'abc'; an IPv4 or IPv6 network, such as 10.20.0.0/24 or fd20:a::/56"),
         ({"operators": ["10.9.0.1/28"]}, "outside.operators.0: is '10.9.0.1/28', an address in a network; 10.9.0.0/28, the network itself"),
         ({"time": ["ntp.example.com"]}, "outside.time.0: is 'ntp.example.com'; an IPv4 or IPv6 address, such as 10.20.0.5 or fd20:a::5"),
+        ({"time": [5]}, "outside.time.0: is 5, which YAML takes for a number; an IPv4 or IPv6 address, such as 10.20.0.5 or fd20:a::5"),
         ({"others": {"siem": ["abc"]}}, "outside.others.siem.0: is 'abc'; an IPv4 or IPv6 network, such as 10.20.0.0/24 or fd20:a::/56"),
     ],
 )  # fmt: skip
@@ -268,7 +270,6 @@ def _errors() -> Iterator[ErrorDetails]:
                 yield from error.errors()
 
 
-@pytest.mark.filterwarnings("ignore:__int__ returned non-int")  # ipaddress, of true
 def test_every_wrong_value_of_every_field_is_told_in_our_words_in_one_line_with_a_remedy() -> None:
     for error in _errors():
         (line,) = lines([error])

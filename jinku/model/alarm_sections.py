@@ -1,18 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections of environment.yaml: where alarms go, what the machine room measures, and its power."""
 
-from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jinku.model.fields import Domain, Duty, KeyFile, Mailbox, Name, Oid, Port, Section, SiteName, UpsName, UrlPath
+from jinku.model.fields import (
+    Address4,
+    Address6,
+    Domain,
+    Duty,
+    KeyFile,
+    Mailbox,
+    Name,
+    Oid,
+    Port,
+    Section,
+    SiteName,
+    UpsName,
+    UrlPath,
+)
 
 
 class AlertMail(Section):
     """The relay that takes alarms as mail, by STARTTLS."""
 
-    address: IPv4Address | IPv6Address
+    address: Address4 | Address6
     """Address of the relay."""
     port: Port = 587
     """Port of the relay; it must offer STARTTLS."""
@@ -27,7 +40,7 @@ class AlertMail(Section):
 class AlertWebhook(Section):
     """An HTTPS service that takes every alarm, as Alertmanager's JSON."""
 
-    address: IPv4Address | IPv6Address
+    address: Address4 | Address6
     """Address of the service."""
     port: Port = 443
     """Port of the service."""
@@ -74,7 +87,7 @@ class Point(Section):
 class RoomDevice(Section):
     """A device of the machine room that speaks SNMPv3: a sensor head, or the card of a UPS."""
 
-    address: IPv4Address
+    address: Address4
     """Its address."""
     points: Annotated[tuple[Point, ...], Field(min_length=1)]
     """What it measures."""
@@ -85,7 +98,7 @@ class Ups(Section):
 
     unit: UpsName = "ups"
     """Name of the UPS there (`upsc -l`)."""
-    address: IPv4Address
+    address: Address4
     """Address of the machine that it runs on: the one that the UPS is plugged into, or its network card."""
     port: Port = 3493
     """Its port; it must offer TLS (STARTTLS)."""

@@ -6,7 +6,7 @@ Every model refuses unknown keys and is frozen. Rules that need more than one fi
 """
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
 from cryptography import x509
@@ -18,6 +18,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from jinku.model.alarm_sections import Alerts, Room
 from jinku.model.fields import (
     Account,
+    Address4,
+    Address6,
     BlockDevice,
     DirectoryUrl,
     Domain,
@@ -30,6 +32,8 @@ from jinku.model.fields import (
     Login,
     Mail,
     Name,
+    Network4,
+    Network6,
     OpenPgpKey,
     Port,
     Section,
@@ -92,9 +96,9 @@ Certificates = Annotated[
 class ZoneNetwork(Section):
     """A zone's own network, where it is not the one computed from the site's."""
 
-    network: IPv4Network
+    network: Network4
     """IPv4 network of the zone, /29 or larger."""
-    network6: IPv6Network | None = None
+    network6: Network6 | None = None
     """IPv6 network of the zone, a /64."""
 
 
@@ -103,9 +107,9 @@ class Site(Section):
 
     title: Sentence = "site"
     """What people call the place."""
-    network: IPv4Network
+    network: Network4
     """IPv4 network of the site; cut into eight equal parts, one a zone, in the fixed order of the zones."""
-    network6: IPv6Network | None = None
+    network6: Network6 | None = None
     """IPv6 network of the site, /61 or larger; one /64 a zone. Absent: the site has no IPv6."""
     zones: dict[Zone, ZoneNetwork] = {}
     """Networks of single zones that differ from the computed ones."""
@@ -169,15 +173,15 @@ class Edge(Section):
 class Outside(Section):
     """Places that Jinku does not manage. The defaults of the backend `lab` are its own controller."""
 
-    operators: tuple[IPv4Network | IPv6Network, ...] = ()
+    operators: tuple[Network4 | Network6, ...] = ()
     """Networks from which operators work."""
-    mirror: tuple[IPv4Address | IPv6Address, ...] = ()
+    mirror: tuple[Address4 | Address6, ...] = ()
     """Addresses of the package mirror."""
-    time: tuple[IPv4Address | IPv6Address, ...] = ()
+    time: tuple[Address4 | Address6, ...] = ()
     """Addresses of the time servers."""
-    acme: tuple[IPv4Address | IPv6Address, ...] = ()
+    acme: tuple[Address4 | Address6, ...] = ()
     """Addresses of the host in `edge.acme_directory`, for `edge.certificate: acme`."""
-    others: dict[Name, tuple[IPv4Network | IPv6Network, ...]] = {}
+    others: dict[Name, tuple[Network4 | Network6, ...]] = {}
     """Other places, by name, for `flows`."""
 
 
@@ -216,9 +220,9 @@ class ExtraFlow(Section):
 class Address(Section):
     """Where a node really is, when it is not at the computed place."""
 
-    address: IPv4Address | None = None
+    address: Address4 | None = None
     """IPv4 address within the zone's network."""
-    address6: IPv6Address | None = None
+    address6: Address6 | None = None
     """IPv6 address within the zone's network."""
     interface: Interface | None = None
     """Network interface of the host."""
@@ -253,13 +257,13 @@ class Existing(Section):
 class Lab(Section):
     """Networks that the backend `lab` makes around the sites."""
 
-    wan: IPv4Network = IPv4Network("172.29.77.0/24")
+    wan: Network4 = IPv4Network("172.29.77.0/24")
     """The lab's Internet: the controller is .1, the routers .2 and up."""
-    wan6: IPv6Network = IPv6Network("fd77:ff77::/64")
+    wan6: Network6 = IPv6Network("fd77:ff77::/64")
     """The same in IPv6."""
-    link: IPv4Network = IPv4Network("172.29.78.0/29")
+    link: Network4 = IPv4Network("172.29.78.0/29")
     """The line between the sites."""
-    link6: IPv6Network = IPv6Network("fd77:ff78::/64")
+    link6: Network6 = IPv6Network("fd77:ff78::/64")
     """The same in IPv6."""
 
 

@@ -125,7 +125,7 @@ def _mistaken(value: Any, schemas: list[Schema]) -> tuple[str, str]:
             wrong, right = ", which is text", f"{right}, without quotes"
         elif len(value) > schema.get("maxLength", len(value)):
             wrong = f" ({len(value)} characters)"
-    elif kind == "string" and not (_choices(schema) or "format" in schema):
+    elif kind == "string" and not _choices(schema):
         read = "true or false" if isinstance(value, bool) else "a number" if isinstance(value, int | float) else ""
         if read or hasattr(value, "isoformat"):
             wrong = f", which YAML takes for {read or 'a date'}"

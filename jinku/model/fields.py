@@ -4,11 +4,13 @@
 A kind of text is declared once, by :func:`_form`: its pattern for the machine, the same in words for whoever mistypes it.
 """
 
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 
 class Form(NamedTuple):
@@ -214,6 +216,19 @@ TimeZone = Annotated[
     ),
     AfterValidator(_time_zone),
 ]
+
+
+def _no_number(value: object) -> object:
+    """Refuse a number, which would be taken for the bits of an address: 5 for 0.0.0.5, and, in YAML 1.1, 1:2:3:4:5:6:7:8 for one, too."""
+    if isinstance(value, int | bytes):
+        raise PydanticCustomError("address_of_number", "is a number")  # error_wording finds the words
+    return value
+
+
+Address4 = Annotated[IPv4Address, BeforeValidator(_no_number)]
+Address6 = Annotated[IPv6Address, BeforeValidator(_no_number)]
+Network4 = Annotated[IPv4Network, BeforeValidator(_no_number)]
+Network6 = Annotated[IPv6Network, BeforeValidator(_no_number)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Duty = Literal["system", "audit", "security"]
 
