@@ -181,21 +181,29 @@ def test_a_private_key_that_went_astray_is_not_repeated(said: Said) -> None:
 
 
 def test_every_pattern_has_words_and_an_example_that_it_accepts() -> None:
-    assert {*_patterns(Environment.model_json_schema())} == FORMS.keys()
+    nodes = list(_nodes(Environment.model_json_schema()))
+    patterns = {node["pattern"] for node in nodes if isinstance(node.get("pattern"), str)}
+    assert patterns | {pattern for node in nodes for pattern in node.get("patternProperties", ())} == FORMS.keys()
     for pattern, form in FORMS.items():
         assert form.words
         assert not form.example or re.search(pattern, form.example), pattern
 
 
-def _patterns(schema: Any) -> Iterator[str]:
-    if isinstance(schema, list):
-        for one in schema:
-            yield from _patterns(one)
-    elif isinstance(schema, dict):
-        yield from [schema["pattern"]] if isinstance(schema.get("pattern"), str) else []
-        yield from schema.get("patternProperties", {})
-        for one in schema.values():
-            yield from _patterns(one)
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every schema within a schema."""
+    if isinstance(schema, list | dict):
+        yield from [schema] if isinstance(schema, dict) else []
+        for one in schema.values() if isinstance(schema, dict) else schema:
+            yield from _nodes(one)
+
+
+def test_no_field_is_of_a_kind_that_has_no_words() -> None:
+    """Whoever gives the model a date, say, finds here that error_wording does not know one."""
+    nodes = list(_nodes(Environment.model_json_schema()))
+    types = {node["type"] for node in nodes if isinstance(node.get("type"), str)}
+    assert types == {"array", "boolean", "integer", "null", "number", "object", "string"}
+    formats = {node["format"] for node in nodes if isinstance(node.get("format"), str)}
+    assert formats == {"ipv4", "ipv4network", "ipv6", "ipv6network"}
 
 
 #: The worked example, with every section in it that an environment may leave out.
@@ -281,5 +289,6 @@ def test_every_wrong_value_of_every_field_is_told_in_our_words_in_one_line_with_
         assert line.isprintable(), error
         assert error["type"] == "value_error" or error["msg"].lower() not in line.lower(), line
         assert "Input should" not in line, line
+        assert not re.search(r"such as (None|True|False)\b", right), line
         assert error.get("ctx", {}).get("pattern", "no pattern") not in line, line
         assert not re.search(r"IPv[46](Network|Address)|lax-or-strict", field), line
