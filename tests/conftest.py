@@ -8,9 +8,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 #: What makes hosts, mounts or networks on this machine: never two of these at once.
 MACHINE = (
+    "log_delivery",
     "provider",
     "test_interrupted_up.py",
-    "test_log_delivery.py",
     "test_provider_systemd.py",
     "test_volume_program.py",
     "test_volume_disks.py",

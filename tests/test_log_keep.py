@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a receiver of log lines makes of them before it confirms (roles/log, jinku-log-keep). With rsyslog itself: test_log_delivery.py."""
+"""What a receiver of log lines makes of them before it confirms (roles/log, jinku-log-keep). With rsyslog itself: tests/log_delivery."""
 
 import errno
 import os

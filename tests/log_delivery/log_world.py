@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No line of the audit log is lost on its way: real journald and rsyslogd, with the settings and programs that the roles ship.
+"""A sender and a receiver of log lines, with a journal of their own: real journald and rsyslogd, with the settings and programs that the roles ship.
 
-Sender and receiver share a root, an image as the lab's hosts have, in namespaces of their own. Each loss has its counterpart: with
-one part of the settings as it was before, the same test loses lines, so it can.
+Both share a root, an image as the lab's hosts have, in namespaces of their own.
 """
 
 import asyncio
@@ -13,17 +12,14 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import pytest
 
 from jinku.places import CHECKOUT, cache_root
 from stacks.provider.lab import images
-
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems")]
 
 NAME, STATE = "log.test.internal", "/var/spool/rsyslog/imjournal.state"
 PORTS = {"log": 6514, "witness": 6515}
@@ -59,27 +55,12 @@ exec systemd-cat -t jinku-seal sh -c 'while read -r seal; do last=$seal; echo "$
 """.replace("$SLICE", f"jinku{os.getpid()}.slice")
 #: A sender that waits comes back within this many seconds (action.resumeIntervalMax is 30).
 PATIENCE = 40
+#: Lines, more than may be under way unconfirmed (a window of 128).
+COUNT = 600
 SENDER, RECEIVER_CONF, AGAIN = (
     "/etc/rsyslog.d/90-jinku-forward.conf",
     "/etc/receiver.conf",
     "/usr/local/libexec/jinku-log-again",
-)
-#: How it was before, as (file, what is shipped, what stood there): a queue of the action, files that rsyslog wrote by itself, ...
-QUEUE = (SENDER, r'(?<=template="RSYSLOG_SyslogProtocol23Format")', ' queue.type="LinkedList"')
-OMFILE = (
-    RECEIVER_CONF,
-    r'type="omprog" name="jinku_keep" binary="\S+ (\S+) jinku-audit"(\s+template="\w+").*?(action\.resumeRetryCount)',
-    r'type="omfile" file="\1/n1/all.log"\2 asyncWriting="off" flushOnTXEnd="on" \3',
-)
-#: ... no look for seals, and what a host has that is not upgraded yet: a queue that is kept when rsyslog ends.
-NO_SEALS = (AGAIN, "back .* _SYSTEMD_UNIT=jinku-log-seal.service", "true")
-#: ... whatever the sealer says, and
-ANY_TEXT = (SENDER, r" and \$msg contains '\S+'", "")
-KEPT = 'queue.type="LinkedList" queue.saveOnShutdown="on" queue.size="20000"'
-FILES = (
-    (QUEUE[0], QUEUE[1], f' {KEPT} queue.filename="forward"'),
-    ("/etc/rsyslog.conf", r"main_queue\(.*?\)\n", ""),
-    ("/etc/rsyslog.conf", 'persistStateInterval="1"', 'persistStateInterval="100"'),
 )
 CERTIFICATES = f"""
 mkdir -p /etc/jinku/tls && cd /etc/jinku/tls && new="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
@@ -157,6 +138,13 @@ class World:
             self.put(path, text, "0755" if path in programs else "0644")
         if self.receiver == "witness":
             self.start("beside")
+
+    def begin(self, *old: tuple[str, str, str]) -> None:
+        """Settle, start both, and see the first lines arrive."""
+        self.settle(*old)
+        self.start("receiver", "sender")
+        self.log("first", 5)
+        assert self.arrive("first", 5) == 5
 
     def start(self, *names: str, again: bool = True) -> None:
         """Start `receiver` or `sender` as their units do."""
@@ -238,210 +226,3 @@ class World:
     def waits(self) -> bool:
         """Whether the sender has lines that wait."""
         return self.do(f"/usr/local/libexec/jinku-log-waits {STATE} 1 2>/dev/null && echo no || echo yes") == "yes\n"
-
-
-@pytest.fixture
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """Nothing runs in it but the journal; its parameter says who receives."""
-    made = World(tmp_path, getattr(request, "param", "log"))
-    try:
-        yield made
-    finally:
-        made.keeper.kill()
-        made.keeper.wait()
-        for folder in Path("/sys/fs/cgroup").glob(f"**/jinku{os.getpid()}.slice"):
-            (folder / "jinku-log-seal.service").rmdir()
-            folder.rmdir()
-
-
-BEFORE = pytest.mark.parametrize("before", [False, True], ids=["as shipped", "as it was"])
-COUNT = 600
-
-
-@BEFORE
-def test_nothing_is_lost_when_a_sender_is_killed_while_the_log_tier_is_away(world: World, before: bool) -> None:
-    """Lines from before it was killed, and while nothing ran."""
-    world.settle(*[QUEUE] * before)
-    world.start("receiver", "sender")
-    world.log("first", 5)
-    assert world.arrive("first", 5) == 5
-    world.signal("receiver", "KILL")
-    world.log("away", COUNT)
-    time.sleep(2)  # for whoever would take lines that it cannot send
-    world.signal("sender", "KILL")
-    world.log("down", 20)
-    world.start("receiver", "sender")
-    assert world.arrive("down", 20) == 20
-    assert (world.arrive("away", COUNT, 1) == COUNT) is not before
-
-
-@BEFORE
-def test_what_was_sent_and_never_confirmed_is_sent_again(world: World, before: bool) -> None:
-    """The receiver takes nothing off its connection, and then both are gone. A window of lines is out at that time."""
-    world.settle()
-    world.start("receiver", "sender")
-    world.log("first", 5)
-    assert world.arrive("first", 5) == 5
-    world.signal("receiver", "STOP")
-    world.log("window", 100)
-    time.sleep(1)
-    world.signal("sender", "KILL")
-    world.signal("receiver", "KILL")
-    world.log("down", 20)
-    world.start("receiver", "sender", again=not before)
-    assert world.arrive("down", 20) == 20
-    assert (world.arrive("window", 100, 1) == 100) is not before
-
-
-@BEFORE
-@pytest.mark.parametrize("world", ["log", "witness"], indirect=True)
-def test_what_a_full_volume_refuses_stays_with_the_sender(world: World, before: bool) -> None:
-    """Also when sender and receiver are killed meanwhile; the sender says that lines wait, and all come when there is room."""
-    world.settle(*[OMFILE] * before)
-    world.start("receiver", "sender")
-    world.log("first", 5)
-    assert world.arrive("first", 5) == 5
-    volume = VOLUMES[world.receiver]
-    world.do(f"dd if=/dev/zero of={volume}/filler bs=1k 2>/dev/null; test -s {volume}/filler")
-    world.log("full", COUNT)
-    time.sleep(3)
-    assert world.arrived("full") < COUNT
-    assert world.waits() is not before
-    world.signal("receiver", "KILL")
-    world.signal("sender", "KILL")
-    world.do(f"rm {volume}/filler")
-    world.start("receiver", "sender")
-    world.log("room", 5)
-    assert world.arrive("room", 5) == 5
-    assert (world.arrive("full", COUNT, 1) == COUNT) is not before
-    world.until(lambda: not world.waits(), 5)
-    if world.receiver == "witness" and not before:
-        assert world.do(f"cut -d' ' -f2- {volume}/n1/*.log | grep -v '}}$'"), "no seal was torn, so nothing is shown"
-        assert world.judged() == ""
-
-
-@BEFORE
-@pytest.mark.parametrize("world", ["witness"], indirect=True)
-def test_seals_that_were_sent_and_never_confirmed_are_sent_again(world: World, before: bool) -> None:
-    """However many other lines went by since then."""
-    world.settle(*[NO_SEALS] * before)
-    world.start("receiver", "sender")
-    world.log("first", 5)
-    assert world.arrive("first", 5) == 5
-    world.signal("receiver", "STOP")
-    world.log("out", 2)
-    world.say("others", 300)
-    assert world.arrive("others", 300, volume=VOLUMES["log"]) == 300
-    world.signal("sender", "KILL")
-    world.signal("receiver", "KILL")
-    world.start("receiver", "sender")
-    world.log("last", 1)
-    assert world.arrive("last", 1) == 1
-    assert (world.arrive("out", 2, 1) == 2) is not before
-    assert (world.judged() == "") is not before
-
-
-@BEFORE
-@pytest.mark.parametrize("world", ["witness"], indirect=True)
-def test_what_the_sealer_says_of_itself_is_no_seal(world: World, before: bool) -> None:
-    """That its volume is full, or where it fell, goes to the log tier alone."""
-    world.settle(*[ANY_TEXT] * before)
-    world.start("receiver", "sender")
-    said = "Traceback (most recent call last):\nnothing is sealed: [Errno 28] No space left on device: 'said-0001-'\n"
-    world.do(SEALING, f"{world.sealed('first-0001-')}{said}{world.sealed('last-0001-')}")
-    assert world.arrive("last", 1) == 1
-    assert world.arrive("said", 1, volume=VOLUMES["log"]) == 1
-    assert (world.judged() == "") is not before
-
-
-@BEFORE
-@pytest.mark.parametrize("world", ["log", "witness"], indirect=True)
-def test_what_the_queue_of_an_earlier_version_held_is_sent_after_the_upgrade(world: World, before: bool) -> None:
-    """It was stopped in good order while its receiver was away; its files are gone afterwards."""
-    seals = (SENDER, r'(?<=template="jinku_seal")', f' {KEPT} queue.filename="seal"')
-    world.settle(*FILES, *[seals] * (world.receiver == "witness"))
-    world.start("receiver")
-    world.start("sender", again=False)
-    world.log("first", 5)
-    assert world.arrive("first", 5) == 5
-    world.signal("receiver", "KILL")
-    time.sleep(2)  # the queue's files are of a later second than its lines
-    world.log("queued", COUNT)
-    time.sleep(3)
-    world.signal("sender", "TERM")
-    assert world.do("ls /var/spool/rsyslog | grep -E '^(forward|seal)[.]'")
-    if world.receiver == "witness":
-        world.signal("beside", "TERM")
-    world.settle()
-    world.start("receiver")
-    world.start("sender", again=not before)
-    world.log("last", 5)
-    assert world.arrive("last", 5) == 5
-    assert (world.arrive("queued", COUNT, 1) == COUNT) is not before
-    assert bool(world.do("ls /var/spool/rsyslog | grep -E '^(forward|seal)[.]'; true")) is before
-
-
-def test_a_start_without_progress_goes_to_the_same_line_again(world: World) -> None:
-    """Then one with progress, which goes back from there."""
-    world.settle()
-    world.start("receiver", "sender")
-    world.log("first", COUNT)
-    assert world.arrive("first", COUNT) == COUNT
-    world.signal("receiver", "KILL")
-    world.signal("sender", "KILL")
-    world.do(f"{AGAIN} {STATE}")
-    place = world.place()
-    for _ in range(2):
-        world.start("sender")
-        time.sleep(1)
-        world.signal("sender", "KILL")
-        world.do(f"{AGAIN} {STATE}")
-        assert world.place() == place
-    world.log("more", COUNT)
-    world.start("receiver", "sender")
-    assert world.arrive("more", COUNT) == COUNT
-    world.signal("sender", "KILL")
-    world.do(f"{AGAIN} {STATE}")
-    lines = f"journalctl -q -o cat --after-cursor='{world.place()}' | wc -l"
-    assert 128 < int(world.do(lines)) < COUNT
-
-
-@pytest.mark.parametrize("damaged", ["s=garbage", ""])
-def test_a_damaged_place_in_the_journal_loses_no_line_and_is_told(world: World, damaged: str) -> None:
-    """It begins where the last start went, and without that with the first line."""
-    world.settle()
-    world.start("receiver", "sender")
-    world.log("first", 5)
-    assert world.arrive("first", 5) == 5
-    world.signal("sender", "KILL")
-    world.do(f"{AGAIN} {STATE}")
-    place = world.place()
-    world.do(f"printf '%s' '{damaged}' > {STATE}")
-    assert world.waits() or not damaged
-    world.do(f"{AGAIN} {STATE}")
-    assert world.place() == place
-    world.do(f"printf '%s' '{damaged}' > {STATE}; rm {STATE}.went; rm -r {VOLUMES['log']}/n1")
-    world.log("down", 5)
-    world.start("sender")
-    assert world.arrive("down", 5) == 5
-    assert world.arrived("first") == 5
-
-
-def test_a_sender_goes_on_by_itself_when_the_receiver_is_back(world: World) -> None:
-    """Killed and full, while the sender lives; and an orderly stop of a sender that waits is quick."""
-    world.settle()
-    world.start("receiver", "sender")
-    world.log("first", 5)
-    assert world.arrive("first", 5) == 5
-    world.do("dd if=/dev/zero of=/var/log/remote/filler bs=1k 2>/dev/null; true")
-    world.log("full", COUNT)
-    time.sleep(1)
-    world.do("rm /var/log/remote/filler")
-    assert world.arrive("full", COUNT) == COUNT
-    world.signal("receiver", "KILL")
-    world.log("away", COUNT)
-    began = time.monotonic()
-    world.signal("sender", "TERM")
-    assert time.monotonic() - began < 14
-    world.start("receiver", "sender")
-    assert world.arrive("away", COUNT) == COUNT
