@@ -2,7 +2,7 @@
 """A control test that could not judge is tried once more; what it then says counts, and no finding is tried away."""
 
 import pytest
-from test_evidence_plugin import run
+from made_up_check import run
 
 from jinku.evidence.records import Verdict
 from jinku.evidence.run import read_result
