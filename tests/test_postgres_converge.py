@@ -19,13 +19,18 @@ def function(name):
     return found[0]
 
 
+def ran(name, before, text=None):
+    """One of the script's own functions (or ``text`` in its place), called after these lines."""
+    script = f"set -euo pipefail\n{before}\n{text or function(name)}\n{name}\n"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+
+
 def judged(folder, own, primaries):
     """What the script's own function says of data with the identifier ``own`` beside ``primaries`` (NAME=IDENTIFIER)."""
     control = folder / "pg_controldata"
     control.write_text(f"#!/bin/sh\necho 'Database system identifier:           {own}'\n")
     control.chmod(0o755)
-    script = f"set -euo pipefail\nbin={folder} data={folder} primaries='{primaries}'\n{function('must_be_of_one_kind')}\nmust_be_of_one_kind\n"
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    return ran("must_be_of_one_kind", f"bin={folder} data={folder} primaries='{primaries}'")
 
 
 def test_another_primary_of_another_making_is_named(tmp_path):
@@ -50,13 +55,7 @@ def test_a_cluster_that_was_just_made_asks_nobody_and_leaves_that_mark_to_its_un
     mark = tmp_path / "new"
     if new:
         mark.touch()
-    script = f"set -euo pipefail\nnew={mark} check=\njinku-postgres() {{ touch {tmp_path}/asked; }}\n"
-    done = subprocess.run(
-        ["bash", "-c", f"{script}{function('may_be_primary')}\nmay_be_primary"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran("may_be_primary", f"new={mark} check=\njinku-postgres() {{ touch {tmp_path}/asked; }}")
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "asked").exists() == asked
     assert mark.exists() == new
@@ -70,12 +69,7 @@ def test_a_plan_names_the_file_for_which_the_server_would_be_reloaded(tmp_path, 
         os.utime(tmp_path / name, (changed, changed))
     server = function("run_server").replace("/etc/jinku/tls", str(tmp_path))
     answers = f"sql() {{ case $* in *conf_load_time*) echo {loaded} ;; *count*) echo 0 ;; esac; }}"
-    script = f"set -euo pipefail\nconf={tmp_path} check=1 unit=u\nsystemctl() {{ :; }}\n{answers}\n"
-    done = subprocess.run(
-        ["bash", "-c", f'{script}changed() {{ echo "$*"; [ -z "$check" ]; }}\n{server}\nrun_server'],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    changed = 'changed() { echo "$*"; [ -z "$check" ]; }'
+    done = ran("run_server", f"conf={tmp_path} check=1 unit=u\nsystemctl() {{ :; }}\n{answers}\n{changed}", server)
     said = f"server: reloaded, for {tmp_path}/{newer} is newer than what it has loaded\n" if newer else ""
-    assert (done.stdout, done.stderr) == (said, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
