@@ -8,18 +8,17 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from enrolled_host import HostAt, agent, enrolled, login, wait_for
 from hvac.exceptions import Forbidden
-from test_enrolment import agent, enrolled, login, wait_for
 from vault_world import ROLES, Host, World
 
 from jinku.vault import VaultError, configure, manager
 
 pytestmark = pytest.mark.openbao
-HostAt = Callable[[str], Host]
 
 
 def escrow_of(world: World) -> Path:

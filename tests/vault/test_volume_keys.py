@@ -8,15 +8,15 @@ from importlib.util import module_from_spec, spec_from_loader
 from typing import Any
 
 import pytest
-from test_enrolment import enrolled
-from vault_world import ROLES, Host, World
+from enrolled_host import HostAt, enrolled
+from vault_world import ROLES, World
 
 pytestmark = pytest.mark.openbao
 PROGRAM = ROLES.parent / "hardening/volumes/files/usr/local/sbin/jinku-volumes"
 
 
 @pytest.fixture
-def keeper_of(ready: World, host_at: Callable[[str], Host], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+def keeper_of(ready: World, host_at: HostAt, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """``keeper_of("crm1")``: the program's own way to the vault, as that machine, enrolled."""
 
     def make(name: str) -> Any:
