@@ -23,7 +23,7 @@ pytestmark = [
 ]
 NAME = "upgrade"
 #: The version before: the newest commit that was landed before this one's work began.
-EARLIER = os.environ.get("JINKU_UPGRADE_FROM", "c0b4902")
+EARLIER = os.environ.get("JINKU_UPGRADE_FROM", "d47bb94")
 SITES = {"a": {"title": "only site", "network": "10.195.0.0/24", "network6": "fd95:a::/56"}}
 CUSTOMER = "示例客户 before the upgrade"
 #: True of this environment, and rightly a finding: what belongs to another site has none to be at.
