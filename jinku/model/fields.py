@@ -210,7 +210,7 @@ def _time_zone(name: str) -> str:
 TimeZone = Annotated[
     str,
     _form(
-        r"^[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_]+)*$",
+        r"^[A-Z][A-Za-z0-9_+-]+(/[A-Z][A-Za-z0-9_+-]+)*$",
         "a time zone by its name in the tz database",
         "Asia/Shanghai",
     ),

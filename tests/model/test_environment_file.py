@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab_choices import LAB, Problems
+from lab_choices import LAB, LabWith, Problems
 
 from jinku.model import InputError, load_environment
 
@@ -29,6 +29,11 @@ def test_a_time_zone_that_does_not_exist_is_refused(problems: Problems) -> None:
         assert problems({"timezone": zone}) == [
             f"timezone: is {zone!r}, which is no time zone that this machine knows; one such as Asia/Shanghai"
         ]
+
+
+def test_a_time_zone_with_a_digit_or_a_hyphen_is_taken(lab_with: LabWith) -> None:
+    for zone in ("America/Port-au-Prince", "Etc/GMT-8"):
+        assert lab_with({"timezone": zone}).env.timezone == zone
 
 
 def test_a_list_is_not_called_too_short_for_a_wrong_entry(problems: Problems) -> None:
