@@ -157,4 +157,4 @@ def test_a_wrong_controls_yaml_is_told_before_anything_is_looked_at(lab, capsys,
         cli.main([verb, "--env", str(lab)])
     assert ended.value.code == ExitCode.USAGE
     said = capsys.readouterr().err
-    assert "controls.yaml: waiver: unknown key; one of schema_version, items, waivers" in said
+    assert "controls.yaml: waiver: unknown key; did you mean 'waivers'?" in said

@@ -163,11 +163,11 @@ def test_a_person_may_judge_what_no_test_can(tmp_path):
     [
         (
             "items: {'dengbao:9.9': {status: not_applicable, owner: a, reason: long enough, date: 2026-01-01}}",
-            "dengbao:9.9: no such item",
+            "items.dengbao:9.9: 'dengbao:9.9' is no item of a catalogue; an id such as",
         ),
         (
             "items: {'dengbao:8.1.6.1': {status: manual, owner: a, reason: long enough, date: 2026-01-01}}",
-            "carry a verdict",
+            "is manual and has no verdict; one of",
         ),
         ("items: {'dengbao:8.1.6.1': {status: not_applicable, reason: long enough, date: 2026-01-01}}", "owner"),
         ("waivers: [{item: 'dengbao:8.1.6.1', owner: a, reason: long enough, date: 2026-01-01}]", "until"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from wrong_values import every_wrong_value_is_told_in_our_words
 
 from jinku import ssh_access
 from jinku.doctor import Level
@@ -190,9 +191,17 @@ def test_a_fingerprint_must_look_like_one(folder):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("probes: []", "is no list of probes"),
-        ("{schema_version: 1, probes: {outside: {address: 192.0.2.66, command: [sh, -c]}}}", "a-dmz"),
-        (None, "a-dmz.address"),
+        ("probes: []", "probes: is []; a mapping, such as {a-dmz: {address: 10.20.0.5, command: [ssh]}}"),
+        ("schema_version: 1\nprobes: {}\nprobes: {}", "line 3, column 1: the key 'probes' is written twice; "),
+        (
+            "{schema_version: 1, probes: {outside: {address: 192.0.2.66, command: [sh, -c]}}}",
+            "probes: a-app, a-audit, a-data, a-dmz, ",
+        ),
+        (
+            "{schema_version: 1, probes: {outside: {address: 66, command: []}}}",
+            "probes.outside.command: has 0; at least 1\n",
+        ),
+        (None, "probes.a-dmz.address: is 'nowhere'; an IPv4 address, such as 10.20.0.5"),
     ],
 )
 def test_probes_that_are_not_whole_are_named(topology, tmp_path, monkeypatch, text, told):
@@ -209,6 +218,15 @@ def test_probes_that_are_not_whole_are_named(topology, tmp_path, monkeypatch, te
     with pytest.raises(InputError) as error:
         placed.read(tmp_path, topology)
     assert told in str(error.value)
+
+
+def test_every_wrong_value_in_probes_is_told_in_our_words(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(CHECKOUT / "compliance_tests")))
+    sys.modules.pop("faults", None)
+    from faults import placed
+
+    probe = {"address": "10.20.0.5", "address6": "fd20::5", "foreign": "10.20.0.6", "command": ["sh", "-c"]}
+    every_wrong_value_is_told_in_our_words(placed.File, {"schema_version": 1, "probes": {"a-dmz": probe}})
 
 
 def test_a_command_for_a_host_is_one_word_for_each_thing(topology):

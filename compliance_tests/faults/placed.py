@@ -15,28 +15,37 @@ taken from the folder of environment.yaml.
 
 import shlex
 import subprocess
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from jinku.evidence.channel import far_end
 from jinku.model import InputError, Topology
+from jinku.model.error_wording import lines
+from jinku.model.fields import Address4, Address6, Section
+from jinku.model.loading import parse, read_text
 
 from .probes import LISTEN, OUTSIDE, Stranger
 
 
-class Probe(BaseModel):
-    """One probe. Unknown keys are errors."""
+class Probe(Section):
+    """One probe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    address: Address4
+    """Its IPv4 address in the zone."""
+    address6: Address6 | None = None
+    foreign: Address4 | None = None
+    command: tuple[Annotated[str, Field(examples=["ssh"])], ...] = Field(min_length=1)
+    """What goes before a command to run it there, a list of words."""
 
-    address: IPv4Address
-    address6: IPv6Address | None = None
-    foreign: IPv4Address | None = None
-    command: tuple[str, ...] = Field(min_length=1)
+
+class File(Section):
+    """The whole file."""
+
+    schema_version: Literal[1]
+    probes: dict[Annotated[str, Field(examples=["a-dmz"])], Probe]
+    """The probes, by site and zone."""
 
 
 def file_of(folder: Path) -> Path:
@@ -50,25 +59,22 @@ def wanted(topology: Topology) -> set[str]:
 
 
 def read(folder: Path, topology: Topology) -> dict[str, Probe]:
-    """The probes by key; {} without a file. :raises InputError: the file is not whole."""
+    """The probes by key; {} without a file. :raises InputError: with all that makes the file not whole."""
     file = file_of(folder)
     if not file.exists():
         return {}
-    told = yaml.safe_load(file.read_text(encoding="utf-8"))
-    found = told.get("probes") if isinstance(told, dict) else None
-    if not isinstance(found, dict) or told.get("schema_version") != 1:
-        raise InputError([f"{file}: (file): is no list of probes; `schema_version: 1` and `probes:`"])
-    if missing := sorted(wanted(topology) - found.keys()):
-        raise InputError([f"{file}: probes: {', '.join(missing)} missing; one a zone with nodes, and {OUTSIDE}"])
+    data = parse(read_text(file), file, "'schema_version:' and 'probes:'")
+    problems, probes = [], dict[str, Probe]()
     try:
-        chosen = {key: found[key] for key in sorted(wanted(topology))}
-        return TypeAdapter(dict[str, Probe]).validate_python(chosen)
+        probes = File.model_validate(data).probes
     except ValidationError as error:
-        detail = error.errors()[0]
-        field = ".".join(map(str, detail["loc"]))
-        raise InputError(
-            [f"{file}: probes: {field}: {detail['msg'].lower()}; as in docs/manual/network-team"]
-        ) from None
+        problems = lines(error.errors(), File)
+    found = data.get("probes")
+    if isinstance(found, dict) and (missing := sorted(wanted(topology) - found.keys())):
+        problems.append(f"probes: {', '.join(missing)} missing; one a zone with nodes, and {OUTSIDE}")
+    if problems:
+        raise InputError([f"{file}: {problem}" for problem in problems])
+    return {key: probes[key] for key in sorted(wanted(topology))}
 
 
 class PlacedStrangers:

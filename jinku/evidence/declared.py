@@ -19,17 +19,28 @@ at the latest.
 """
 
 import datetime as dt
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from jinku.evidence.catalogue import Catalogue
 from jinku.evidence.objects import objects_of
 from jinku.evidence.records import Verdict, Waiver
 from jinku.model import InputError, Topology
+from jinku.model.error_wording import lines
+from jinku.model.fields import Section
 from jinku.model.loading import parse, read_text
 
 #: A finding may be accepted for so long; who still accepts it then, signs again.
@@ -40,12 +51,31 @@ class DeclaredError(Exception):
     """controls.yaml does not hold; every line of the text names file, field, what is wrong and what would be right."""
 
 
-class _Signed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _in_catalogue(item: str, info: ValidationInfo) -> str:
+    """Accept an item of a catalogue, where one is given as the context."""
+    if info.context is not None and item not in info.context:
+        raise ValueError(f"{item!r} is no item of a catalogue; an id such as dengbao:8.1.4.1.d")
+    return item
 
-    owner: str = Field(min_length=1)
-    reason: str = Field(min_length=8)
-    date: dt.date
+
+def _day(value: object) -> object:
+    """Refuse what pydantic would take for seconds since 1970: a number, and text that is one."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", str(value)):
+        raise PydanticCustomError("no_day", "is no day")  # error_wording finds the words
+    return value
+
+
+Item = Annotated[str, Field(examples=["dengbao:8.1.4.1.d"]), AfterValidator(_in_catalogue)]
+Day = Annotated[dt.date, BeforeValidator(_day)]
+
+
+class _Signed(Section):
+    owner: str = Field(min_length=1, examples=["zhang-wei"])
+    """Who says so, an operator."""
+    reason: str = Field(min_length=8, examples=["the room has no radio of any kind"])
+    """Why, in words or by a document's name."""
+    date: Day
+    """The day on which it was signed, such as 2026-01-31."""
 
     @field_validator("date")
     @classmethod
@@ -64,13 +94,16 @@ class _Signed(BaseModel):
 class Statement(_Signed):
     """What a person says of an item. ``inherited``: another organisation's assessment covers it."""
 
-    status: Literal["manual", "inherited", "not_applicable"]
+    status: Literal["not_applicable", "manual", "inherited"]
+    """How the item is judged: not_applicable, manual or inherited."""
     verdict: Literal["conform", "partial", "nonconform"] | None = None
 
     @model_validator(mode="after")
     def _verdict_fits(self) -> "Statement":
-        if (self.status == "not_applicable") != (self.verdict is None):
-            raise ValueError("manual and inherited items carry a verdict, not_applicable ones none")
+        if self.status == "not_applicable" and self.verdict:
+            raise ValueError(f"is not_applicable and has the verdict {self.verdict}; no verdict, or another status")
+        if self.status != "not_applicable" and not self.verdict:
+            raise ValueError(f"is {self.status} and has no verdict; one of 'conform', 'partial' or 'nonconform'")
         return self
 
     @property
@@ -82,9 +115,11 @@ class Statement(_Signed):
 class WaiverEntry(_Signed):
     """A finding that is accepted for a time. ``object``: ``class:node``, where ``*`` stands for all."""
 
-    item: str
-    object: str = "*"
-    until: dt.date
+    item: Item
+    """The item of the finding, by an id such as dengbao:8.1.4.1.d."""
+    object: str = Field("*", examples=["host:*"])
+    until: Day
+    """The last day on which it is accepted, such as 2026-07-31."""
 
     @field_validator("until")
     @classmethod
@@ -103,13 +138,11 @@ class WaiverEntry(_Signed):
         return self.item == item and fnmatchcase(thing, self.object) and today <= self.until
 
 
-class Declared(BaseModel):
+class Declared(Section):
     """The whole file; empty where an environment has none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     schema_version: Literal[1] = 1
-    items: dict[str, Statement] = {}
+    items: dict[Item, Statement] = Field(default={})
     waivers: tuple[WaiverEntry, ...] = ()
 
     def waiver(self, item: str, thing: str, today: dt.date) -> Waiver | None:
@@ -120,37 +153,22 @@ class Declared(BaseModel):
         return None
 
 
-def _wrong(entry: ErrorDetails) -> str:
-    """What is wrong with a field, and what would be right."""
-    if entry["type"] != "extra_forbidden":
-        return f"{entry['msg']}; `jinku init` writes a commented example"
-    place = str(entry["loc"][0]) if len(entry["loc"]) > 1 else ""
-    models: dict[str, type[BaseModel]] = {"": Declared, "items": Statement, "waivers": WaiverEntry}
-    return f"unknown key; one of {', '.join(models[place].model_fields)}"
-
-
 def load_declared(folder: Path, catalogue: Catalogue) -> Declared:
     """Read ``folder``/controls.yaml; an absent file declares nothing.
 
-    :raises DeclaredError: it does not parse, has unknown fields, or names an item that no catalogue holds.
+    :raises DeclaredError: with all problems found: it does not parse, has unknown fields, or names an item that no catalogue holds.
     """
     path = folder / "controls.yaml"
     if not path.exists():
         return Declared()
     try:
         data = parse(read_text(path), path, "'items:' and 'waivers:'", may_be_empty=True)
-        declared = Declared.model_validate(data)
+        return Declared.model_validate(data, context=catalogue)
     except InputError as error:
         raise DeclaredError(str(error)) from error
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, entry['loc']))}: {_wrong(entry)}" for entry in error.errors()]
-        raise DeclaredError("\n".join(lines)) from error
-    unknown = {*declared.items, *(entry.item for entry in declared.waivers)} - set(catalogue)
-    if unknown:
-        raise DeclaredError(
-            "\n".join(f"{path}: {item}: no such item; an id such as dengbao:8.1.4.1.d" for item in sorted(unknown))
-        )
-    return declared
+        problems = lines(error.errors(), Declared)
+        raise DeclaredError("\n".join(f"{path}: {problem}" for problem in problems)) from None
 
 
 def of_nobody(declared: Declared, topology: Topology) -> list[str]:

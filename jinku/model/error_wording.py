@@ -2,7 +2,7 @@
 """What pydantic refuses, in words that a person can follow: `<field>: <what is wrong>; <what would be right>`. Pure.
 
 What would be right follows from the field and not from the kind of error, so a field has one remedy, whatever was written into it. It is
-read from the JSON Schema of the model; for text, from the forms in :mod:`jinku.model.fields`.
+read from the JSON Schema of the file's model; for text, from the forms in :mod:`jinku.model.fields`, or the field's own examples.
 """
 
 import difflib
@@ -13,9 +13,9 @@ from ipaddress import ip_interface
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import TypeAdapter
 from pydantic_core import ErrorDetails
 
-from jinku.model.environment import Environment
 from jinku.model.fields import FORMS
 
 Schema = dict[str, Any]
@@ -26,6 +26,7 @@ _FORMATS = {
     "ipv6": ("an IPv6 address", "fd20:a::5"),
     "ipv4network": ("an IPv4 network", "10.20.0.0/24"),
     "ipv6network": ("an IPv6 network", "fd20:a::/56"),
+    "date": ("a date", "2026-01-31"),
 }
 _SHOWN = 60  # characters of what was written
 
@@ -43,21 +44,23 @@ class _Place(NamedTuple):
     is_key: bool = False
 
 
-def lines(errors: Iterable[ErrorDetails]) -> list[str]:
-    """Errors of the model as lines ``<field>: <what is wrong>; <what would be right>``, each told once.
+def lines(errors: Iterable[ErrorDetails], of: Any) -> list[str]:
+    """Errors as lines ``<field>: <what is wrong>; <what would be right>``, each told once.
 
     A value that fits neither half of a union, such as an address of either version, has an error for each: they become one line.
+
+    :param of: what was validated against: a model, or a type such as ``dict[str, Model]``.
     """
     told = []
     for error in errors:
-        place = _place(error)
+        place = _place(error, _schema(of))
         told.append(f"{place.field}: {_said(place, error)}")
     return list(dict.fromkeys(told))
 
 
-def _place(error: ErrorDetails) -> _Place:
+def _place(error: ErrorDetails, schema: Schema) -> _Place:
     """Where an error is, by the way that its `loc` takes through the schema."""
-    place = _Place("", _root(), {})
+    place = _Place("", schema, {})
     names: list[str] = []
     keys: Schema = {}
     for part in error["loc"]:
@@ -119,18 +122,25 @@ def _mistaken(value: Any, schemas: list[Schema]) -> tuple[str, str]:
     schema, right, wrong = schemas[0], _right({"anyOf": schemas}), ""
     kind = schema.get("type")
     if isinstance(value, str):
-        if schema.get("format") in _FORMATS:
+        if schema.get("format", "").startswith("ip"):
             return _mistaken_address(value, {one["format"] for one in schemas}) or (wrong, right)
         if kind in {"integer", "number"} and re.fullmatch(r"-?[0-9.]+", value):
             wrong, right = ", which is text", f"{right}, without quotes"
         elif len(value) > schema.get("maxLength", len(value)):
             wrong = f" ({len(value)} characters)"
-    elif kind == "string" and not _choices(schema):
-        read = "true or false" if isinstance(value, bool) else "a number" if isinstance(value, int | float) else ""
-        if read or hasattr(value, "isoformat"):
-            wrong = f", which YAML takes for {read or 'a date'}"
-            right = "the same in quotes" if _fits(str(value), schema) else right
+    elif kind == "string" and not _choices(schema) and (read := _read_as(value)):
+        wrong = f", which YAML takes for {read}"
+        right = "the same in quotes" if _fits(str(value), schema) else right
     return wrong, right
+
+
+def _read_as(value: Any) -> str:
+    """What YAML takes text without quotes for; "" where it is something else."""
+    if isinstance(value, bool | int | float):
+        return "true or false" if isinstance(value, bool) else "a number"
+    if hasattr(value, "isoformat"):
+        return "a date with a time" if hasattr(value, "hour") else "a date"
+    return ""
 
 
 def _fits(text: str, schema: Schema) -> bool:
@@ -200,8 +210,10 @@ def _right_one(schema: Schema) -> str:
         case "object":
             right = f"a mapping, such as {_flow(_example(schema))}"
         case _:
-            most = f" of at most {schema['maxLength']} characters" if "maxLength" in schema else ""
-            right = f"text{most}, such as {_example(schema)!r}"
+            limits = [f"at least {schema['minLength']}"] if schema.get("minLength", 0) > 1 else []
+            limits += [f"at most {schema['maxLength']}"] if "maxLength" in schema else []
+            sized = f" of {' and '.join(limits)} characters" if limits else ""
+            right = f"text{sized}, such as {_example(schema)!r}"
     return right
 
 
@@ -251,8 +263,6 @@ def _keys_and_values(schema: Schema) -> tuple[Schema, Schema]:
 
 def _alternatives(schema: Schema) -> list[Schema]:
     """The schemas of a field, more than one where it is a union. Leaving it empty is not counted."""
-    if reference := schema.get("$ref"):
-        schema = _root()["$defs"][reference.rsplit("/", 1)[1]]
     if "anyOf" not in schema:
         return [schema]
     return [_alternatives(one)[0] for one in schema["anyOf"] if one.get("type") != "null"]
@@ -265,5 +275,16 @@ def _description(schema: Schema) -> str:
 
 
 @cache
-def _root() -> Schema:
-    return Environment.model_json_schema()
+def _schema(of: Any) -> Schema:
+    """The JSON Schema of a model or a type, every definition in the places that name it; what a place says of its own goes first."""
+    whole = TypeAdapter(of).json_schema()
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inlined(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        named = whole["$defs"][part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else {}
+        return {key: inlined(value) for key, value in {**named, **part}.items() if key not in {"$ref", "$defs"}}
+
+    return dict(inlined(whole))

@@ -117,7 +117,9 @@ def read_environment(text: str, file: Path) -> Environment:
         environment = Environment.model_validate(data)
     except ValidationError as error:
         details = _own(error.errors())
-        raise InputError([f"{file}: {problem}" for problem in (*lines(details), *_beside(data, details))]) from None
+        raise InputError(
+            [f"{file}: {problem}" for problem in (*lines(details, Environment), *_beside(data, details))]
+        ) from None
     problems = [*_version_problems(environment), *topology_problems(environment)]
     if problems:
         raise InputError([f"{file}: {problem}" for problem in problems])
