@@ -11,6 +11,7 @@ from jinku.cli.exit_codes import ExitCode
 from jinku.evidence.catalogue import load_catalogue
 from jinku.evidence.declared import load_declared
 from jinku.model import Topology, load_environment
+from jinku.model.fields import EnvironmentName, form_of
 
 
 @pytest.fixture(autouse=True)  # before any other: a mark of the module would come after a test's own
@@ -86,7 +87,10 @@ def test_init_refuses_what_yaml_would_read_as_something_else_in_a_line(tmp_path,
     """`a: b` ended in a traceback of YAML's, with half of the files made."""
     assert run("init", tmp_path / "made" / last, "--backend", backend) == ExitCode.USAGE
     said = capsys.readouterr()
-    assert f"environment.yaml: name: is {last!r}; at most 20 small letters" in said.err
+    assert (
+        f"environment.yaml: name: is {last!r}; {form_of(EnvironmentName).words}, and no word of YAML such as "
+        in said.err
+    )
     assert "Traceback" not in said.err
     assert said.out == ""
     assert not (tmp_path / "made").exists()

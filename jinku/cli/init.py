@@ -16,7 +16,7 @@ from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.given_paths import writes
 from jinku.cli.preflight import several
 from jinku.model import Environment, InputError, Topology
-from jinku.model.fields import EnvironmentName
+from jinku.model.fields import EnvironmentName, form_of
 from jinku.model.loading import INVENTORIES, read_environment
 
 
@@ -89,7 +89,7 @@ def _refuse_unusable(label: str, file: Path) -> None:
     except ValidationError:
         usable = False
     if not usable:
-        right = "at most 20 small letters and digits, a letter first, and no word of YAML such as `no` or `null`"
+        right = f"{form_of(EnvironmentName).words}, and no word of YAML such as `no` or `null`"
         raise Failure(f"{file}: name: is {label!r}; {right}", ExitCode.USAGE)
 
 

@@ -5,7 +5,7 @@ A kind of text is declared once, by :func:`_form`: its pattern for the machine, 
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -38,6 +38,11 @@ def _form(
     """
     FORMS[pattern] = Form(words, example)
     return StringConstraints(pattern=pattern, min_length=min_length, max_length=max_length)
+
+
+def form_of(kind: Any) -> Form:
+    """The form of a kind of text, such as ``EnvironmentName``."""
+    return next(FORMS[str(one.pattern)] for one in get_args(kind) if isinstance(one, StringConstraints))
 
 
 Name = Annotated[
