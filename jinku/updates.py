@@ -60,12 +60,17 @@ class Package:
         return f"{self.name} {self.old or '(new)'} -> {self.new or '(gone)'}"
 
 
+def _for_security(packages: Sequence[Package]) -> int:
+    return sum(package.security for package in packages)
+
+
 @dataclass(frozen=True)
 class Waiting:
     """What is to be done on a host.
 
     ``unfinished``: packages that dpkg began; ``restart``: units that run old code;
     ``reboot``: why only a restart of the machine would end it; ``unsettled``: a roll was stopped before the integrity check took it in;
+    ``held``: names of packages on hold; ``kept``: those that wait, and that a roll leaves as they are for what is on hold;
     ``error``: why the host does not say.
     """
 
@@ -75,6 +80,8 @@ class Waiting:
     restart: tuple[str, ...] = ()
     reboot: tuple[str, ...] = ()
     unsettled: bool = False
+    held: tuple[str, ...] = ()
+    kept: tuple[Package, ...] = ()
     error: str = ""
 
     @property
@@ -84,12 +91,13 @@ class Waiting:
 
     def __str__(self) -> str:
         """For people, in one line."""
-        security = sum(package.security for package in self.packages)
+        security = _for_security(self.packages)
         told = [f"{len(self.packages)} to upgrade, {security} of them for security"] if self.packages else []
         told += [f"to be finished: {', '.join(self.unfinished)}"] if self.unfinished else []
         told += [f"run old code: {', '.join(self.restart)}"] if self.restart else []
         told += [f"should be restarted as a machine: {'; '.join(self.reboot)}"] if self.reboot else []
         told += ["the integrity check has not taken in the last roll"] if self.unsettled else []
+        told += [f"{len(self.kept)} kept back, {_for_security(self.kept)} of them for security"] if self.kept else []
         return "; ".join(told) or "nothing to do"
 
 
@@ -125,11 +133,15 @@ def parse(node: str, output: str) -> Waiting:
     """What ``jinku-updates look`` printed on a node."""
     try:
         told = json.loads(output)
-        packages = tuple(
-            Package(one["name"], one["old"], one["new"], bool(one["security"])) for one in told["packages"]
+        told = {"held": (), "kept": (), **told}  # a host that no `up` of this version has met does not say them
+        packages, kept = (
+            tuple(Package(one["name"], one["old"], one["new"], bool(one["security"])) for one in told[key])
+            for key in ("packages", "kept")
         )
-        unfinished, restart, reboot = (tuple(map(str, told[key])) for key in ("unfinished", "restart", "reboot"))
-        return Waiting(node, packages, unfinished, restart, reboot, bool(told["unsettled"]))
+        unfinished, restart, reboot, held = (
+            tuple(map(str, told[key])) for key in ("unfinished", "restart", "reboot", "held")
+        )
+        return Waiting(node, packages, unfinished, restart, reboot, bool(told["unsettled"]), held, kept)
     except (ValueError, KeyError, TypeError):
         return Waiting(node, error=f"says what cannot be understood: {output.strip()[:80]!r}")
 
@@ -150,15 +162,30 @@ def way_back(node: str, packages: Sequence[Package]) -> str:
     return f"jinku ssh {node} -- sudo apt-get install --allow-downgrades {wanted}" if wanted else ""
 
 
+def on_hold(waiting: Waiting, people: Sequence[str]) -> str:
+    """What is kept back on a host, and the command that releases it. ``people``: names of those who may there, beside who runs Jinku."""
+    kept = ", ".join(f"{package}{' (security)' if package.security else ''}" for package in waiting.kept)
+    who = " or ".join([*people, "whoever runs jinku"])
+    command = f"jinku ssh {waiting.node} -- sudo apt-mark unhold {' '.join(waiting.held)}"
+    return (
+        f"{waiting.node}: on hold: {', '.join(waiting.held)}; kept back by that: {kept or 'nothing yet'}; "
+        f"to be released by {who}: {command}"
+    )
+
+
 @dataclass
 class Roll:
-    """A roll through ``order``; ``done`` holds what was done so far, also after it stopped. ``reboot``: machines may be restarted."""
+    """A roll through ``order``; ``done`` holds what was done so far, also after it stopped. ``reboot``: machines may be restarted.
+
+    ``holding``: hosts with packages on hold, which the roll leaves as they are.
+    """
 
     order: Sequence[Node]
     hands: Hands
     tell: Callable[[str], None]
     reboot: bool = False
     done: list[Done] = field(default_factory=list)
+    holding: list[Waiting] = field(default_factory=list)
 
     def waiting(self) -> list[tuple[Node, Waiting]]:
         """Hosts with something to do, in their order. :raises RefusedError: not everything is well, or a host does not say what waits."""
@@ -167,6 +194,7 @@ class Roll:
         told = self.hands.look(self.order, True)
         if mute := [f"{one.node}: {one.error}" for one in told if one.error]:
             raise RefusedError(_lines("these hosts do not say what waits; nothing was touched:", mute))
+        self.holding = [one for one in told if one.held]
         pairs = zip(self.order, told, strict=True)
         return [(node, one) for node, one in pairs if one.work or (self.reboot and one.reboot)]
 

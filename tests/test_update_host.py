@@ -2,6 +2,7 @@
 """What a host says of its packages, and what it does with them (hardening/updates, `jinku-updates`), on a made-up /proc and root."""
 
 import importlib.util
+import json
 import os
 from importlib.machinery import SourceFileLoader
 
@@ -129,7 +130,7 @@ def said(program, monkeypatch):
 
     def command(*words):
         ran.append(" ".join(words))
-        result = next((gives[word] for word in words if word in gives), "")
+        result = next((gives[word] for word in reversed(words) if word in gives), "")
         if isinstance(result, Exception):
             raise result
         return result
@@ -149,6 +150,36 @@ def test_the_document_is_what_the_controller_reads(program, said, tmp_path, caps
     assert (told.restart, told.reboot) == (("init", "ssh.service"), ("dbus.service runs the code from before",))
     assert told.unsettled
     assert any("logger" in line and "libssl3t64: 3.5.1-1, will be" in line for line in said[0])
+
+
+def test_what_is_on_hold_is_told_with_all_that_it_keeps_back(program, said, capsys):
+    """Also what is not on hold itself, and waits for what is."""
+    ran, gives = said
+    gives["showhold"] = "tzdata\nlibssl3t64\n"
+    waits = "Inst {0} [3.5.1-1] (3.5.1-2 Debian-Security:13/stable-security [amd64])\n"
+    gives["--ignore-hold"] = SIMULATED + waits.format("libssl3") + waits.format("libssl-dev")
+    assert program.main(["waiting"]) == 0
+    told = updates.parse("db1", capsys.readouterr().out)
+    assert told.held == ("libssl3t64", "tzdata")
+    assert [str(one) for one in told.kept] == ["libssl3 3.5.1-1 -> 3.5.1-2", "libssl-dev 3.5.1-1 -> 3.5.1-2"]
+    assert all(one.security for one in told.kept)
+    assert len(told.packages) == 4
+    assert ran.count("apt-mark showhold") == 1
+
+
+def test_where_nothing_is_on_hold_apt_is_not_asked_again(program, said, capsys):
+    assert program.main(["waiting"]) == 0
+    told = updates.parse("db1", capsys.readouterr().out)
+    assert (told.held, told.kept) == ((), ())
+    assert not any("--ignore-hold" in line for line in said[0])
+
+
+@pytest.mark.usefixtures("said")
+def test_a_host_with_the_program_of_an_older_jinku_is_understood(program, capsys):
+    assert program.main(["waiting"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    del told["held"], told["kept"]
+    assert updates.parse("db1", json.dumps(told)).error == ""
 
 
 def test_restart_leaves_what_cannot_be_restarted(program, said, capsys):

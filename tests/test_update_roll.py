@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Updates that roll through the hosts: their order, what refuses them and what stops them."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from update_world import LAB, World, waiting
 
-from jinku import cli, updates
-from jinku.cli.exit_codes import ExitCode
-from jinku.converge import Convergence, Trouble
+from jinku import updates
 from jinku.model import Topology, load_environment
 from jinku.model.update_order import UPDATE_ORDER, update_order
 from jinku.places import CHECKOUT, Places
-from jinku.updates import Hands, Package, RefusedError, Roll, StoppedError, Waiting
+from jinku.updates import Hands, Package, RefusedError, StoppedError, Waiting
 
 ROLE = CHECKOUT / "hardening/updates"
-LAB = Topology.of(load_environment("lab"))
 STANDARD = Topology.of(load_environment("standard"))
 
 
@@ -57,46 +53,6 @@ def test_the_way_in_is_the_last_of_its_site(topology):
 
 
 # ---- the roll
-
-
-class World:
-    """Hosts that do what a test says. ``waits``: name -> Waiting; ``unwell``: what `well` says after so many changes."""
-
-    def __init__(self, waits=(), unwell=None, fails=()):
-        self.waits = {one.node: one for one in waits}
-        self.unwell, self.fails = unwell or {}, fails
-        self.changed, self.told, self.silent = [], [], set()
-        self.installed = {node.name: {"libc6": "1", "openssl": "1"} for node in LAB.nodes}
-
-    def look(self, nodes, _fresh):
-        return [self.waits.get(node.name, Waiting(node.name)) for node in nodes]
-
-    def well(self, _seconds):
-        return self.unwell.get(len(self.changed), [])
-
-    def change(self, node):
-        self.changed.append(node.name)
-        waiting = self.waits.pop(node.name)
-        self.installed[node.name] |= {package.name: package.new for package in waiting.packages}
-        return "Upgrade the packages: postinst ended with 1" if node.name in self.fails else ""
-
-    def versions(self, node):
-        return None if node.name in self.silent else dict(self.installed[node.name])
-
-    def roll(self):
-        hands = Hands(self.look, self.well, self.versions, self.change)
-        return Roll(update_order(LAB, ["db1"]), hands, self.told.append)
-
-    def through(self):
-        roll = self.roll()
-        todo = roll.waiting()
-        for number, (node, waiting) in enumerate(todo):
-            roll.host(node, waiting, [one for one, _ in todo[number + 1 :]])
-        return roll
-
-
-def waiting(*nodes):
-    return [Waiting(node, (Package("openssl", "1", "2", security=True),)) for node in nodes]
 
 
 def test_hosts_with_something_to_do_are_done_in_order_and_no_other():
@@ -222,115 +178,6 @@ def test_well_is_what_is_well_twice_in_a_row(monkeypatch, looks, result, told):
     monkeypatch.setattr("time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     assert updates.well(LAB, Places("lab"), 60, said.append) == result
     assert len(said) == told
-
-
-# ---- the command
-
-
-@pytest.fixture
-def environment(tmp_path, monkeypatch):
-    """An environment that seems to be up."""
-    monkeypatch.setenv("JINKU_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.delenv("JINKU_ENV", raising=False)
-    monkeypatch.setattr("jinku.cli.update.is_up", lambda _places: True)
-    monkeypatch.setattr(updates, "primaries", lambda *_words: ["db1"])
-    return Places("lab")
-
-
-def run(*words):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["update", *words])
-    return ended.value.code
-
-
-def in_place(monkeypatch, world):
-    """Put a world in the place of the hosts."""
-    monkeypatch.setattr(updates, "look", lambda _places, nodes, fresh: world.look(nodes, fresh))
-    monkeypatch.setattr(updates, "well", lambda _topology, _places, seconds, _tell: world.well(seconds))
-    monkeypatch.setattr(updates, "versions", lambda _places, node: world.versions(node))
-
-    def playbook(_env, arguments, *_words, file, **_more):
-        assert file == "update.yml"
-        failed = world.change(LAB.node(arguments[1]))
-        return Convergence(code=2, troubles=[Trouble(arguments[1], "", "Upgrade", failed)]) if failed else Convergence()
-
-    monkeypatch.setattr("jinku.cli.playbook.run", playbook)
-
-
-def test_the_command_updates_tells_the_time_and_leaves_a_line_in_the_journal(environment, monkeypatch, capsys):
-    world = World(waiting("db2", "edge1"))
-    in_place(monkeypatch, world)
-    assert run() == ExitCode.OK
-    out = capsys.readouterr().out
-    assert "host db2 (1 of 2)" in out
-    assert "s  edge1: packages changed: 1" in out
-    line = json.loads(environment.journal.read_text().splitlines()[-1])
-    assert (line["verb"], line["ok"]) == ("update", True)
-    assert [host["changed"] for host in line["hosts"]] == [["openssl 1 -> 2"], ["openssl 1 -> 2"]]
-    assert run() == ExitCode.OK
-    assert "nothing to update" in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("environment")
-def test_the_command_keeps_to_the_hosts_that_are_named(monkeypatch, capsys):
-    world = World(waiting("db2", "edge1"))
-    in_place(monkeypatch, world)
-    assert run("--node", "edge1") == ExitCode.OK
-    assert world.changed == ["edge1"]
-    assert run("--node", "nowhere") == ExitCode.USAGE
-    assert "there is no node 'nowhere'" in capsys.readouterr().err
-
-
-def test_a_stopped_roll_ends_with_1_and_is_in_the_journal(environment, monkeypatch, capsys):
-    world = World(waiting("db2", "edge1"), fails=("db2",))
-    in_place(monkeypatch, world)
-    assert run() == ExitCode.FAILED
-    assert "not touched: edge1" in capsys.readouterr().err
-    line = json.loads(environment.journal.read_text().splitlines()[-1])
-    assert (line["ok"], [host["node"] for host in line["hosts"]]) == (False, ["db2"])
-    assert "postinst" in line["error"]
-
-
-@pytest.mark.parametrize("fails", [(), ("edge1",)])
-def test_a_state_folder_that_vanishes_under_the_roll_is_named_beside_what_was_done(
-    environment, monkeypatch, capsys, fails
-):
-    world = World(waiting("db2", "edge1"), fails=fails)
-    in_place(monkeypatch, world)
-    change = world.change
-
-    def vanishing(node):
-        if node.name == "edge1":
-            shutil.rmtree(environment.state)
-        return change(node)
-
-    monkeypatch.setattr(world, "change", vanishing)
-    assert run() == ExitCode.FAILED
-    said = capsys.readouterr().err
-    assert f"{environment.state}: is gone since this began" in said
-    assert "hosts begun: db2, edge1" in said
-    assert ("postinst" in said) == bool(fails)
-    assert "Traceback" not in said
-
-
-def test_the_list_names_versions_and_changes_nothing(environment, monkeypatch, capsys):
-    world = World([*waiting("db2"), Waiting("crm1", reboot=("dbus.service runs the code from before",))])
-    in_place(monkeypatch, world)
-    assert run("--list") == ExitCode.OK
-    out = capsys.readouterr().out.splitlines()
-    assert "db2\topenssl\t1\t2\tyes" in out
-    assert "edge1: nothing to do" in out
-    assert "crm1: should be restarted as a machine: dbus.service runs the code from before" in out
-    assert world.changed == []
-    assert not environment.journal.exists()
-
-
-def test_the_roll_holds_the_environment(environment, monkeypatch):
-    from jinku import lock
-
-    in_place(monkeypatch, World())
-    with lock.hold(environment, "up"):
-        assert run() == ExitCode.LOCKED
 
 
 # ---- the playbook

@@ -12,6 +12,7 @@ from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 from jinku.model import Node
+from jinku.model.people import accounts_on
 from jinku.model.update_order import update_order
 from jinku.ssh_access import is_up
 
@@ -61,8 +62,16 @@ def _list(env: Selection, names: tuple[str, ...]) -> None:
     for one in found:
         if not one.error:
             click.echo(f"{one.node}: {one}")
+    for one in found:
+        if one.held:
+            click.echo(_on_hold(env, one))
     if mute := [f"{one.node}: {one.error}" for one in found if one.error]:
         raise Failure("\n".join(mute))
+
+
+def _on_hold(env: Selection, waiting: updates.Waiting) -> str:
+    accounts = accounts_on(env.environment, env.topology.node(waiting.node))
+    return updates.on_hold(waiting, [person.name for person in accounts if person.duty == "system"])
 
 
 def _roll(env: Selection, names: tuple[str, ...], progress: Progress) -> None:
@@ -83,7 +92,7 @@ def _roll(env: Selection, names: tuple[str, ...], progress: Progress) -> None:
     begun, error = time.monotonic(), "interrupted"
     roll = updates.Roll(_order(env, names), hands, progress.line, reboot=env.environment.updates.reboot)
     try:
-        _hosts(roll, progress)
+        _hosts(env, roll, progress)
         error = ""
     except (updates.RefusedError, updates.StoppedError) as stopped:
         error = str(stopped)
@@ -100,19 +109,24 @@ def _roll(env: Selection, names: tuple[str, ...], progress: Progress) -> None:
             raise Failure("\n".join([*([error] if error else []), f"{env.places.state}: {text}"])) from None
 
 
-def _hosts(roll: updates.Roll, progress: Progress) -> None:
+def _hosts(env: Selection, roll: updates.Roll, progress: Progress) -> None:
     with progress.stage("is everything well, and what waits"):
         todo = roll.waiting()
         for node, waiting in todo:
             progress.line(f"{node.name}: {waiting}")
+        for one in roll.holding:
+            progress.line(_on_hold(env, one), "yellow")
     for number, (node, waiting) in enumerate(todo):
         with progress.stage(f"host {node.name} ({number + 1} of {len(todo)})"):
             roll.host(node, waiting, [one for one, _ in todo[number + 1 :]])
     if not todo:
-        progress.line("nothing to update")
+        progress.line(f"nothing to update{' but what is on hold' if any(one.kept for one in roll.holding) else ''}")
         return
     progress.line("time per host:", "bold")
     for done in roll.done:
         progress.line(f"{done.seconds:7.1f} s  {done.node}: packages changed: {len(done.changed)}")
     if waits := [done.node for done in roll.done if done.reboot]:
         progress.line(f"restart these machines when it suits: {', '.join(waits)}", "yellow")
+    if roll.holding:
+        nodes = ", ".join(one.node for one in roll.holding)
+        progress.line(f"packages on hold were left as they are (see above): {nodes}", "yellow")
