@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
 
+from jinku import clock
 from jinku.places import Places
 
 
@@ -28,11 +29,12 @@ def user() -> str:
 
 
 @contextmanager
-def hold(places: Places, verb: str) -> Iterator[None]:
+def hold(places: Places, verb: str, zone: str = "UTC") -> Iterator[None]:
     """Hold the environment while the block runs.
 
     The kernel releases the lock when its holder dies, however it dies, so there is no stale lock to remove.
-    :raises LockedError: naming the holder's process, user, verb and start (UTC), without waiting.
+    :param zone: in which the start of another holder is told.
+    :raises LockedError: naming the holder's process, user, verb and start, without waiting.
     """
     places.make()
     note = places.state / "lock.json"
@@ -42,7 +44,8 @@ def hold(places: Places, verb: str) -> Iterator[None]:
     except Timeout:
         try:
             holder = json.loads(note.read_text())
-            who = f"`jinku {holder['verb']}` by {holder['user']}, process {holder['pid']}, since {holder['since']}"
+            since = clock.told(str(holder["since"]), zone)
+            who = f"`jinku {holder['verb']}` by {holder['user']}, process {holder['pid']}, since {since}"
         except (OSError, ValueError, KeyError):  # it took the lock a moment ago and has not yet written its note
             who = "another jinku process"
         raise LockedError(f"{places.name}: lock: is held by {who}; wait for it to end, or end it") from None

@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import hvac
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hvac.exceptions import VaultError as HvacError
 
-from jinku import pki, ssh_access
+from jinku import clock, pki, ssh_access
 from jinku.model import InputError, Topology
 from jinku.model.environment import Operator
 from jinku.model.people import fingerprint, has_account, keys_of, principal
@@ -221,7 +222,7 @@ def ensure_lab_second_factors(fleet: Fleet, manager: hvac.Client) -> list[str]:
 def sign(topology: Topology, places: Places, kit: Kit, code: str, passphrase: bytes | None = None) -> str:
     """Have the vault sign the person's key; the certificate is written beside the configuration.
 
-    :returns: until when it is valid, as ``ssh-keygen -L`` says (local time).
+    :returns: until when it is valid, in the environment's zone.
     :raises VaultError: it refuses.
     """
     operator = _person(topology, kit.name)
@@ -241,5 +242,11 @@ def sign(topology: Topology, places: Places, kit: Kit, code: str, passphrase: by
     scratch = kit.certificate.with_name(f".{kit.certificate.name}.{os.getpid()}")
     scratch.write_text(str(answer["data"]["signed_key"]))
     scratch.rename(kit.certificate)
-    said = subprocess.run(["ssh-keygen", "-L", "-f", str(kit.certificate)], capture_output=True, text=True, check=True)
-    return next(line.split(" to ")[1] for line in said.stdout.splitlines() if line.strip().startswith("Valid:"))
+    return clock.told(valid_until(kit.certificate), topology.env.timezone)
+
+
+def valid_until(certificate: Path) -> datetime:
+    """Until when an SSH certificate is valid."""
+    said = subprocess.run(["ssh-keygen", "-L", "-f", str(certificate)], capture_output=True, text=True, check=True)
+    until = next(line.split(" to ")[1] for line in said.stdout.splitlines() if line.strip().startswith("Valid:"))
+    return datetime.fromisoformat(until).astimezone()  # ssh-keygen tells the time of this machine's zone

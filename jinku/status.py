@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from jinku import replication
+from jinku import clock, replication
 from jinku.backups import Copy
 from jinku.model import Node, Topology
 from jinku.model.topology import HOSTS, SERVICES, VAULT, Service
@@ -24,7 +24,7 @@ _CONNECT_SECONDS = 5
 # One round trip: the manager's state, the failed units, the listening sockets with their ports, the volumes.
 _LOOK = (
     "systemctl is-system-running; echo ---; systemctl list-units --failed --plain --no-legend; echo ---; "
-    "ss -Hlntu | awk '{print $1, $5}'; echo ---; systemctl show --property=UserspaceTimestamp --value; echo ---; "
+    "ss -Hlntu | awk '{print $1, $5}'; echo ---; systemctl show --timestamp=utc --property=UserspaceTimestamp --value; echo ---; "
     "sudo -n /usr/local/sbin/jinku-volumes state 2>/dev/null"
 )
 # On a vault's host: the server itself says whether it is sealed. Only its word is wanted, so nobody's name is verified.
@@ -34,6 +34,7 @@ _SHOWN = (
     "; end=$(timeout 3 openssl s_client -connect {address}:{port} {more} </dev/null 2>/dev/null | openssl x509 -noout -enddate 2>/dev/null)"
     " && echo {name} ${{end#notAfter=}}"
 )
+_SYSTEMD_UTC = "%Y-%m-%d %H:%M:%S UTC"
 _OPENSSL_END = "%b %d %H:%M:%S %Y GMT"
 #: Services that show a certificate to whoever asks -> how openssl asks them.
 _TLS = {"edge_https": "-servername {name}", "crm": "", "postgres": "-starttls postgres", "vault": "", "log": ""}
@@ -60,6 +61,7 @@ class NodeStatus:
     failed_units: tuple[str, ...]
     services: dict[str, bool]
     up_since: str
+    """RFC 3339; empty when the node does not say it."""
     error: str
     volumes: dict[str, str] = field(default_factory=dict)
     sealed: bool | None = None
@@ -71,6 +73,8 @@ class NodeStatus:
     """How far behind a standby may be."""
     left: tuple[str, ...] = ()
     """Hooks that failed when the host's certificate was renewed: what they speak for still shows the one before."""
+    timezone: str = "UTC"
+    """The environment's: in it ``state`` tells times."""
 
     @property
     def expired(self) -> tuple[str, ...]:
@@ -122,7 +126,7 @@ class NodeStatus:
     def _certificate(self) -> str:
         """What is wrong with certificates; empty when nothing is."""
         if self.expired:
-            ends = ", ".join(f"{name} on {self.certificates[name]}" for name in self.expired)
+            ends = ", ".join(f"{name} on {clock.told(self.certificates[name], self.timezone)}" for name in self.expired)
             return f"certificate expired: {ends}"
         return f"new certificate not taken over by: {', '.join(self.left)}" if self.left else ""
 
@@ -171,7 +175,7 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
         system,
         units,
         services,
-        since,
+        _begun(since),
         "",
         how,
         _sealed(seal),
@@ -179,7 +183,16 @@ def parse(topology: Topology, node: Node, output: str) -> NodeStatus:
         found,
         topology.env.objectives.rpo_minutes * 60.0,
         tuple(left.split()),
+        topology.env.timezone,
     )
+
+
+def _begun(told: str) -> str:
+    """A moment as `systemctl show --timestamp=utc` tells it; the name of the day follows its locale."""
+    try:
+        return datetime.strptime(told.partition(" ")[2], _SYSTEMD_UTC).replace(tzinfo=UTC).isoformat()
+    except ValueError:
+        return ""
 
 
 def _ends(shown: str) -> dict[str, str]:
@@ -242,7 +255,9 @@ def _ask(topology: Topology, places: Places, node: Node) -> NodeStatus:
             return parse(topology, node, done.stdout)
         error = (done.stderr.strip().splitlines() or ["ssh failed"])[-1]
     silent = dict.fromkeys((service.name for service in services_of(topology, node)), False)
-    return NodeStatus(node.name, node.site, node.zone, node.tiers, False, "", (), silent, "", error)
+    return NodeStatus(
+        node.name, node.site, node.zone, node.tiers, False, "", (), silent, "", error, timezone=topology.env.timezone
+    )
 
 
 def look(topology: Topology, places: Places) -> list[NodeStatus]:

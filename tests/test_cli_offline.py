@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -144,6 +145,7 @@ def test_the_second_of_two_is_told_who_holds_the_environment(lab, monkeypatch, c
     assert "`jinku destroy`" in text
     assert f"process {__import__('os').getpid()}" in text
     assert lock.user() in text
+    assert re.search(r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00; ", text), "in the environment's zone"
 
 
 def test_destroy_asks_and_takes_nothing_but_the_name_for_a_yes(lab, monkeypatch, capsys):

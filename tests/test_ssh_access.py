@@ -151,8 +151,15 @@ def test_an_expired_certificate_is_named(topology):
     assert good.expired == ()
     over = status.parse(topology, node, output.format("Jan  4 02:00:00 2026"))
     assert not over.healthy
-    assert over.state == "certificate expired: vault on 2026-01-04T02:00:00+00:00"
+    assert over.state == "certificate expired: vault on 2026-01-04T10:00:00+08:00", "in the environment's zone"
     assert json.loads(status.document("lab", [over], []))["nodes"][0]["certificates"]
+
+
+def test_status_tells_since_when_a_node_is_up_in_utc_for_machines(topology):
+    node = topology.node("db1")
+    for said, since in (("Tue 2026-11-24 02:00:00 UTC", "2026-11-24T02:00:00+00:00"), ("n/a", ""), ("", "")):
+        seen = status.parse(topology, node, up(topology, node).replace("Tue 2026-11-24 02:00:00 UTC", said))
+        assert json.loads(status.document("lab", [seen], []))["nodes"][0]["up_since"] == since
 
 
 def test_a_service_that_did_not_take_over_the_new_certificate_is_named(topology):

@@ -18,7 +18,7 @@ from jinku.ssh_access import is_up, unknown
 def command(env: Selection) -> None:
     """Show what `up` would change: hosts, networks and volumes, then every file and setting on the hosts. Changes nothing."""
     preflight(env, starts=False)
-    with lock.hold(env.places, "plan"), Progress() as progress:
+    with lock.hold(env.places, "plan", env.environment.timezone), Progress() as progress:
         with progress.stage("hosts, networks and volumes (pulumi preview --refresh)"):
             results = sites.run("preview", env, progress)
             sites.announce_replacements(results, env, progress)

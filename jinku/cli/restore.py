@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from jinku import backups
+from jinku import backups, clock
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
@@ -70,39 +70,42 @@ def command(env: Selection, to: str | None, key: Path | None, listing: bool, dis
     escrow = _escrow(key)
     try:
         if listing:
-            _show_list(json.loads(backups.ask(env.topology, env.places, "list")), as_json=as_json)
+            found = json.loads(backups.ask(env.topology, env.places, "list"))
+            _show_list(found, env.environment.timezone, as_json=as_json)
         elif discard:
             backups.ask(env.topology, env.places, "discard")
         else:
             arguments = [*(["--to", to] if to else []), *(["--key-stdin"] if escrow else [])]
             told = json.loads(backups.ask(env.topology, env.places, "restore", *arguments, given=escrow))
-            _show(told, as_json=as_json)
+            _show(told, env.environment.timezone, as_json=as_json)
     except backups.BackupHostError as error:
         # What the host says of an option is the caller's: its file by its name.
         words = re.sub(r"^\S+: --key: ", lambda _: f"{key}: key: ", str(error))
         raise Failure(words, ExitCode.USAGE if re.search(r"(^|: )(--to|key): ", words) else ExitCode.FAILED) from error
 
 
-def _show_list(found: dict[str, Any], *, as_json: bool) -> None:
+def _show_list(found: dict[str, Any], zone: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
     rows: list[tuple[object, ...]] = []
     for kind in ("database", "attachments", "vault"):
-        copies = found[kind]
-        rows += [(kind, one.get("label") or one.get("id"), one.get("finished") or one.get("time")) for one in copies]
+        for one in found[kind]:
+            made = clock.told(one.get("finished") or one.get("time"), zone)
+            rows.append((kind, one.get("label") or one.get("id"), made))
     print_table(("what", "copy", "made"), rows)
-    click.echo(f"database: any moment from {found['from']} to {found['to']}")
+    click.echo(f"database: any moment from {clock.told(found['from'], zone)} to {clock.told(found['to'], zone)}")
 
 
-def _show(found: dict[str, Any], *, as_json: bool) -> None:
+def _show(found: dict[str, Any], zone: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
     database, attachments, vault = found["database"], found["attachments"], found["vault"]
-    click.echo(f"database: open, last change {database['last_change']}; psql -h {database['socket']} -U postgres")
+    last = clock.told(database["last_change"], zone)
+    click.echo(f"database: open, last change {last}; psql -h {database['socket']} -U postgres")
     for one in attachments:
-        click.echo(f"attachments of {one['time']}: {one['files']} files in {one['folder']}")
+        click.echo(f"attachments of {clock.told(one['time'], zone)}: {one['files']} files in {one['folder']}")
     for one in vault:
-        click.echo(f"vault of {one['time']}: {one['file']}, raft index {one['index']}")
+        click.echo(f"vault of {clock.told(one['time'], zone)}: {one['file']}, raft index {one['index']}")
     click.echo(f"{found['seconds']} s; `jinku restore --discard` removes it")

@@ -55,7 +55,7 @@ class Selection:
         :raises jinku.lock.LockedError: another process holds it.
         :raises jinku.model.InputError: as :attr:`places`.
         """
-        with lock.hold(self.places, verb):
+        with lock.hold(self.places, verb, self.environment.timezone):
             if said := origin.remember(self.places, self.file):
                 click.echo(said, err=True)
             yield

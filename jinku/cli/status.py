@@ -3,7 +3,7 @@
 
 import click
 
-from jinku import backups, replication, status
+from jinku import backups, clock, replication, status
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
@@ -22,6 +22,7 @@ def command(env: Selection, as_json: bool) -> None:
     if as_json:
         click.echo(status.document(env.environment.name, nodes, copies))
     else:
+        zone = env.environment.timezone
         rows = [
             (
                 node.site,
@@ -32,7 +33,7 @@ def command(env: Selection, as_json: bool) -> None:
                 [f"{name}: {how}" for name, how in node.volumes.items()],
                 node.failed_units,
                 replication.words(node.database) if node.database else "",
-                node.up_since,
+                clock.told(node.up_since, zone),
             )
             for node in nodes
         ]
@@ -40,7 +41,8 @@ def command(env: Selection, as_json: bool) -> None:
         print_table(titles, rows)
         if copies:
             click.echo()
-            print_table(("backup host", "kind", "newest copy"), [(one.node, one.kind, one.finished) for one in copies])
+            shown = [(one.node, one.kind, clock.told(one.finished, zone)) for one in copies]
+            print_table(("backup host", "kind", "newest copy"), shown)
             click.echo()
         for line in _sites(nodes):
             click.echo(line)

@@ -302,7 +302,7 @@ class Environment(Section):
     domain: Domain
     """DNS domain of the environment's hosts."""
     timezone: TimeZone = "Asia/Shanghai"
-    """Zone in which reports show times; records are UTC."""
+    """Zone in which reports and the terminal show times; records are UTC."""
     sites: Annotated[dict[SiteName, Site], Field(min_length=1, max_length=2)]
     """The sites: `a` is the primary, `b` the disaster-recovery site."""
     operators: Annotated[tuple[Operator, ...], Field(min_length=3)]
