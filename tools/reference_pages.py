@@ -25,7 +25,7 @@ WORDS = {
     "environment": {"en": "environment.yaml", "zh": "environment.yaml 的各项"},
     "verbs": {"en": "Commands", "zh": "命令"},
     "flows": {"en": "Allowed flows", "zh": "允许的访问流"},
-    "coverage": {"en": "Which controls are tested", "zh": "已测试的控制点"},
+    "coverage": {"en": "Which items are tested", "zh": "已有测试的要求项"},
 }
 INTRODUCTION = {
     "environment": {
@@ -40,7 +40,7 @@ INTRODUCTION = {
     "coverage": {
         "en": "Items of the catalogue that at least one control test looks at. Whether an item conforms is said by the "
         "report of your own environment, never by this list.",
-        "zh": "至少有一项测试检查的条款。是否符合以您自己环境的自查报告为准，本表不作结论。",
+        "zh": "至少有一项测试检查的要求项。是否符合以您自己环境的自查报告为准，本表不作结论。",
     },
 }
 
@@ -125,7 +125,7 @@ def _coverage(language: str) -> str:
     tests: dict[str, list[str]] = {}
     for control, test in _marks():
         tests.setdefault(control, []).append(test)
-    head = {"en": ("item", "demand", "tests"), "zh": ("条款", "要求（释义）", "测试")}[language]
+    head = {"en": ("item", "demand", "tests"), "zh": ("要求项", "要求（释义）", "测试")}[language]
     rows: list[tuple[object, ...]] = [head]
     for control in load_catalogue().values():
         if control.id in tests:

@@ -305,7 +305,7 @@ class Check:
                 "existing",
                 Label(
                     en="Existing hosts: the sites' routers are the network team's; what speaks of them is not tested here.",
-                    zh="已有主机：站点路由器归网络团队管理，与其有关的条款在此未测试。",
+                    zh="已有主机：站点路由器归网络团队管理，与其有关的要求项在此未测试。",
                 ),
             )
         return CheckResult(
