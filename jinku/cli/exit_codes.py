@@ -26,10 +26,10 @@ _MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "something that was tried did not work",
     ExitCode.USAGE: "the command line or environment.yaml cannot be used; nothing was touched",
-    ExitCode.NOT_CONFORM: "check: at least one finding that nobody has waived",
+    ExitCode.NOT_CONFORM: "check, up: at least one finding that nobody has waived",
     ExitCode.LOCKED: "another jinku process is changing the environment",
     ExitCode.PREREQUISITE: "this machine lacks something; nothing was touched (`jinku doctor` names the remedy)",
-    ExitCode.INCOMPLETE: "check: no finding, but some test could not judge; unseal: more shares are needed",
+    ExitCode.INCOMPLETE: "check, up: no finding, but some test could not judge; unseal: more shares are needed",
     ExitCode.INTERRUPTED: "interrupted; the same command again finishes the work",
 }
 

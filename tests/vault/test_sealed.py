@@ -34,7 +34,7 @@ def test_by_a_machine_that_asks_whether_it_is_enrolled(
 ) -> None:
     host = host_at("crm1")
     seal()
-    assert "sealed; the operators unseal it" in host.enrol("state").stderr
+    assert "sealed; the operators unseal it, each with a share (`jinku unseal`)" in host.enrol("state").stderr
 
 
 def test_to_a_machine_that_wants_the_key_of_its_volume(
