@@ -46,8 +46,8 @@ def change(folder: Path, **keys):
 def test_every_verb_explains_itself_and_its_exit_codes(capsys):
     assert run("--help") == 0
     assert "Exit codes" in capsys.readouterr().out
-    for verb in cli.VERBS:
-        assert run(verb, "--help") == 0
+    for words in (*((verb,) for verb in cli.VERBS), ("secret", "list"), ("secret", "put")):
+        assert run(*words, "--help") == 0
         out = capsys.readouterr().out
         assert "Usage: jinku" in out
         assert all(str(code.value) in out and code.meaning.split(";")[0][:40] in out for code in ExitCode)

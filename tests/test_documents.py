@@ -102,8 +102,13 @@ def refusal(command: str) -> str:
     verb = cli.get_command(click.Context(cli), words[0])
     if verb is None:
         return f"there is no verb {words[0]}"
-    options = {name for parameter in verb.params for name in (*parameter.opts, *parameter.secondary_opts)}
     ours = words[1 : words.index("--")] if "--" in words else words[1:]
+    if isinstance(verb, click.Group) and ours:  # `jinku secret` alone speaks of the whole
+        part = verb.get_command(click.Context(verb), ours[0])
+        if part is None:
+            return f"{words[0]} has no part {ours[0]}"
+        verb = part
+    options = {name for parameter in verb.params for name in (*parameter.opts, *parameter.secondary_opts)}
     unknown = [word for word in ours if word.startswith("-") and word.split("=")[0] not in options | {"--help", "-h"}]
     return f"{words[0]} has no option {', '.join(unknown)}" if unknown else ""
 
@@ -118,6 +123,9 @@ def test_every_jinku_command_exists(document: str) -> None:
 def test_a_command_that_is_not_there_is_noticed() -> None:
     assert refusal("jinku undo") == "there is no verb undo"
     assert refusal("jinku nodes --yaml --env x") == "nodes has no option --yaml"
+    assert refusal("jinku secret show room") == "secret has no part show"
+    assert refusal("jinku secret put room --value x") == "secret has no option --value"
+    assert not refusal("jinku secret put room --env x")
     assert not refusal("jinku ssh db1 -- ls --color")
 
 

@@ -93,8 +93,11 @@ def _verbs(language: str) -> str:
     for verb in VERBS:
         command = cli.get_command(context, verb)
         assert command is not None  # noqa: S101 - VERBS lists what there is
-        text = command.get_help(click.Context(command, info_name=verb, parent=context, terminal_width=100))
-        parts.append(f"## jinku {verb}\n\n```text\n{text}\n```\n")
+        above = click.Context(command, info_name=verb, parent=context, terminal_width=100)
+        parts.append(f"## jinku {verb}\n\n```text\n{command.get_help(above)}\n```\n")
+        for name, part in command.commands.items() if isinstance(command, click.Group) else ():
+            text = part.get_help(click.Context(part, info_name=name, parent=above, terminal_width=100))
+            parts.append(f"### jinku {verb} {name}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
 

@@ -34,6 +34,7 @@ VERBS = (
     "ssh",
     "login",
     "unseal",
+    "secret",
     "check",
     "report",
     "restore",
@@ -63,7 +64,8 @@ class _Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         command: click.Command = import_module(f"jinku.cli.{cmd_name}").command
-        command.epilog = EPILOG
+        for one in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            one.epilog = EPILOG
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -71,7 +73,7 @@ class _Verbs(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             _silence()
-            if ctx.invoked_subcommand in LISTING:
+            if ctx.invoked_subcommand in LISTING or ctx.meta.get("jinku.listing"):  # the latter: a part of a verb
                 return ExitCode.OK
             raise Failure(_UNFINISHED, ExitCode.INTERRUPTED) from None
 

@@ -4,6 +4,7 @@
 import click
 
 from jinku import backups, clock, replication, status
+from jinku.cli import secret
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
@@ -44,7 +45,7 @@ def command(env: Selection, as_json: bool) -> None:
             shown = [(one.node, one.kind, clock.told(one.finished, zone)) for one in copies]
             print_table(("backup host", "kind", "newest copy"), shown)
             click.echo()
-        for line in _sites(nodes):
+        for line in (*_sites(nodes), *(secret.lacking(env) if _open(nodes) else ())):
             click.echo(line)
     bad = [node.name for node in nodes if not node.healthy]
     if len(leading := status.primaries(nodes)) > 1:
@@ -55,6 +56,12 @@ def command(env: Selection, as_json: bool) -> None:
         )
     if bad:
         raise Failure(f"not healthy: {', '.join(bad)}")
+
+
+def _open(nodes: list[status.NodeStatus]) -> bool:
+    """Whether the vault can be asked without waiting for somebody who is not there."""
+    way = [node for node in nodes if {"vault", "bastion"} & set(node.tiers)]
+    return all(node.reachable and not node.sealed for node in way)
 
 
 def _sites(nodes: list[status.NodeStatus]) -> list[str]:

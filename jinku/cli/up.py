@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from jinku import journal, pki, ssh_access
-from jinku.cli import contact, examination, playbook, sites
+from jinku.cli import contact, examination, playbook, secret, sites
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.preflight import new_hosts, preflight
 from jinku.cli.progress import Progress
@@ -129,7 +129,7 @@ def _last_lines(env: Selection, outcome: _Outcome, progress: Progress, seconds: 
     server = next((alias for node in names for alias in node.aliases), "")
     addresses = ", ".join(str(node.address) for node in names)
     progress.line(f"CRM:    https://{server}/ (at {addresses})", "bold")
-    for line in _login(env):
+    for line in (*_login(env), *secret.lacking(env)):
         progress.line(line, "bold")
 
 
