@@ -8,6 +8,7 @@ import pty
 import re
 import sys
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -17,6 +18,7 @@ from hvac.exceptions import Forbidden, InternalServerError
 
 from jinku.cli import secret as verb
 from jinku.cli import status as status_verb
+from jinku.cli import up as up_verb
 from jinku.cli.exit_codes import ExitCode
 from jinku.cli.selection import Selection
 from jinku.model import InputError, Topology, load_environment
@@ -436,3 +438,18 @@ def test_status_asks_no_vault_that_cannot_answer(reachable, sealed, asks):
         "sec1", "a", "trust", ("vault",), reachable, "running", (), {}, "", "", sealed=sealed
     )
     assert status_verb._open([node]) is asks
+
+
+def test_the_last_lines_of_up_and_status_have_it(tmp_path, capsys, monkeypatch, at):
+    folder = written(tmp_path, devices={"aisle-1": DEVICE})
+    said = "room: the account of the sensors (room.devices) is not in the vault; `jinku secret put room`"
+    at(Vault())
+    told = []
+    progress = SimpleNamespace(stages=[], line=lambda text, *_: told.append(text))
+    up_verb._last_lines(Selection.of(str(folder)), up_verb._Outcome(), progress, 1.0)
+    assert told[-1] == said
+    monkeypatch.setattr(status_verb, "is_up", lambda _places: True)
+    monkeypatch.setattr(status_verb.status, "look", lambda *_: [])
+    monkeypatch.setattr(status_verb.backups, "newest", lambda *_: [])
+    assert run("status", "--env", folder) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines()[-1] == said
