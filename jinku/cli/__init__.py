@@ -35,6 +35,7 @@ VERBS = (
     "login",
     "unseal",
     "secret",
+    "rekey",
     "check",
     "report",
     "restore",

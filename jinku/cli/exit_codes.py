@@ -29,7 +29,7 @@ _MEANINGS = {
     ExitCode.NOT_CONFORM: "check, up: at least one finding that nobody has waived",
     ExitCode.LOCKED: "another jinku process is changing the environment",
     ExitCode.PREREQUISITE: "this machine lacks something; nothing was touched (`jinku doctor` names the remedy)",
-    ExitCode.INCOMPLETE: "check, up: no finding, but some test could not judge; unseal: more shares are needed",
+    ExitCode.INCOMPLETE: "check, up: no finding, but some test could not judge; unseal, rekey: more shares are needed",
     ExitCode.INTERRUPTED: "interrupted; the same command again finishes the work",
 }
 

@@ -31,7 +31,7 @@ def command(env: Selection) -> None:
                     f"{door.server_name}: opens by a key on its host ({seal.by}), not by shares; look at its log there"
                 )
             if seal.sealed:
-                seal = give(door, _share(f"share {seal.given + 1} of {seal.needed}"))
+                seal = give(door, asked_share(f"share {seal.given + 1} of {seal.needed}"))
             if not seal.sealed:
                 door.wait_until_active()
                 click.echo(f"{door.server_name}: is open")
@@ -41,7 +41,8 @@ def command(env: Selection) -> None:
     raise Failure(f"sealed: {seal.given} of {seal.needed} shares given; the next operator's share", ExitCode.INCOMPLETE)
 
 
-def _share(prompt: str) -> str:
+def asked_share(prompt: str) -> str:
+    """One share from standard input, or typed unseen. :raises Failure: standard input is empty."""
     if sys.stdin.isatty():
         return str(click.prompt(prompt, hide_input=True, err=True)).strip()
     text = sys.stdin.readline().strip()

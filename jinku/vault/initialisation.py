@@ -5,9 +5,7 @@ A run that is killed midway is finished by the next: the root token stays in a 0
 operators' own way in has been tried, and is then revoked and removed.
 """
 
-import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from jinku.vault.door import Door, VaultError, manager
 from jinku.vault.fleet import Fleet
 from jinku.vault.policies import DUTIES, policies_of
 from jinku.vault.settings import Settings
-from jinku.vault.shares import share_file
+from jinku.vault.shares import hand_over, keep, record, reserve, share_file, split_of
 
 __all__ = ["ASKING", "NOWHERE", "initialise"]
 
@@ -37,66 +35,25 @@ ASKING = {
 _HOUR = 3600
 
 
-_ROOM = 1 << 16  # bytes for one file of shares, encrypted ones included
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.draft")
-
-
-def _reserve(path: Path) -> None:
-    """Take the room on the disk that :func:`_keep` will need. :raises OSError: there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(_draft(path), os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, _ROOM)
-    finally:
-        os.close(descriptor)
-
-
-def _keep(path: Path, text: str) -> None:
-    """Write whole or not at all, into the room that was reserved: what is written here is told once only."""
-    with _draft(path).open("r+b") as stream:
-        stream.write(text.encode())
-        stream.truncate()
-        stream.flush()
-        os.fsync(stream.fileno())
-    _draft(path).rename(path)
-
-
-def _shares(fleet: Fleet) -> dict[str, Any]:
-    """Return how the recovery (or unseal) key is split: one share to each OpenPGP key, or five in a file, three needed."""
-    keys = list(fleet.pgp_keys)
-    if not keys:
-        return {"shares": 5, "threshold": 3}
-    if len(keys) < 3:
-        raise VaultError(
-            f"environment.yaml: operators: {len(keys)} OpenPGP keys; at least 3, so that no one person suffices"
-        )
-    return {"shares": len(keys), "threshold": len(keys) // 2 + 1, "pgp_keys": keys}
-
-
 def _initialise(fleet: Fleet, door: Door, folder: Path) -> None:
     """Call sys/init once and write down what it answers before anything else is done."""
     client = door.client()
     sealed_by = client.read("sys/seal-status") or {}
     prefix = "recovery" if sealed_by.get("type") != "shamir" else "secret"
-    split = _shares(fleet)
-    wanted = {f"{prefix}_shares": split["shares"], f"{prefix}_threshold": split["threshold"]}
-    if "pgp_keys" in split:
-        wanted["recovery_pgp_keys" if prefix == "recovery" else "pgp_keys"] = split["pgp_keys"]
+    split = split_of(fleet)
+    wanted: dict[str, Any] = {f"{prefix}_shares": split.shares, f"{prefix}_threshold": split.threshold}
+    if split.keys:
+        wanted["recovery_pgp_keys" if prefix == "recovery" else "pgp_keys"] = list(split.keys)
     for name in ("recovery.json", "root-token"):
-        _reserve(folder / name)  # a full disk is met before the only moment at which the shares can be had
+        reserve(folder / name)  # a full disk is met before the only moment at which the shares can be had
     answer = client.adapter.put("/v1/sys/init", json=wanted)
     shares = answer.get("recovery_keys_base64") or answer["keys_base64"]
-    kept = {"schema": "jinku/recovery/1", "sort": prefix, "threshold": split["threshold"], "shares": shares}
-    kept["encrypted"] = "pgp_keys" in split
-    kept["holders"] = list(fleet.pgp_names) if kept["encrypted"] else []
+    kept = record(prefix, split, shares)
     # The shares first: with them a lost root token is made anew, without them nothing is.
-    _keep(folder / "recovery.json", json.dumps(kept, indent=1) + "\n")
-    _keep(folder / "root-token", answer["root_token"])
+    keep(folder / "recovery.json", json.dumps(kept, indent=1) + "\n")
+    keep(folder / "root-token", answer["root_token"])
     if prefix == "secret" and not kept["encrypted"]:
-        for share in shares[: split["threshold"]]:
+        for share in shares[: split.threshold]:
             client.adapter.put("/v1/sys/unseal", json={"key": share})
 
 
@@ -105,12 +62,8 @@ def _hand_out(folder: Path) -> None:
     file = folder / "recovery.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
     for person, share in zip(kept.get("holders", ()), kept.get("shares", ()), strict=False):
-        path = share_file(folder, person)
-        if not path.exists():
-            scratch = _draft(path)
-            scratch.touch(0o600)
-            scratch.write_bytes(base64.b64decode(share))
-            scratch.rename(path)
+        if not share_file(folder, person).exists():
+            hand_over(share_file(folder, person), share)
 
 
 def _open_the_way_in(fleet: Fleet, root: hvac.Client) -> None:

@@ -1,14 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shares of the vault's key: one file for each person who holds one, and opening a sealed vault with them, one by one."""
+"""Shares of the vault's key: how many there are, one file for each person who holds one, and opening a sealed vault with them."""
 
+import base64
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hvac.exceptions import InvalidRequest
 
+from jinku.holders import share_file
 from jinku.vault.door import Door, VaultError
+from jinku.vault.fleet import Fleet
 
-__all__ = ["Seal", "give", "seal_of", "share_file"]
+__all__ = [
+    "Seal",
+    "Split",
+    "give",
+    "hand_over",
+    "keep",
+    "record",
+    "reserve",
+    "seal_of",
+    "share_file",
+    "split_of",
+]
+
+_ROOM = 1 << 16  # bytes for one file of shares, encrypted ones included
 
 
 @dataclass(frozen=True)
@@ -21,9 +40,70 @@ class Seal:
     by: str
 
 
-def share_file(folder: Path, person: str) -> Path:
-    """Where the share of an operator lies, encrypted to that operator's OpenPGP key. ``folder``: <state>/vault."""
-    return folder / f"share.{person}.gpg"
+@dataclass(frozen=True)
+class Split:
+    """How the key is split: ``threshold`` of ``shares``; each to one of ``keys`` (OpenPGP, base64), or to a file where there are none."""
+
+    shares: int
+    threshold: int
+    keys: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
+
+
+def split_of(fleet: Fleet) -> Split:
+    """One share to each OpenPGP key of an operator's, or five in a file, three needed. :raises VaultError: one or two keys."""
+    count = len(fleet.pgp_keys)
+    if not count:
+        return Split(5, 3)
+    if count < 3:
+        raise VaultError(
+            f"environment.yaml: operators: {count} OpenPGP keys; at least 3, so that no one person suffices"
+        )
+    return Split(count, count // 2 + 1, fleet.pgp_keys, fleet.pgp_names)
+
+
+def record(sort: str, split: Split, shares: Sequence[str]) -> dict[str, Any]:
+    """What recovery.json says. ``sort``: secret where the shares open the vault, else recovery; ``shares``: in base64."""
+    return {
+        "schema": "jinku/recovery/1",
+        "sort": sort,
+        "threshold": split.threshold,
+        "shares": list(shares),
+        "encrypted": bool(split.keys),
+        "holders": list(split.holders),
+    }
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.draft")
+
+
+def reserve(path: Path) -> None:
+    """Take the room on the disk that :func:`keep` will need. :raises OSError: there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(_draft(path), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _ROOM)
+    finally:
+        os.close(descriptor)
+
+
+def keep(path: Path, text: str) -> None:
+    """Write whole or not at all, into the room that was reserved: what is written here is told once only."""
+    with _draft(path).open("r+b") as stream:
+        stream.write(text.encode())
+        stream.truncate()
+        stream.flush()
+        os.fsync(stream.fileno())
+    _draft(path).rename(path)
+
+
+def hand_over(path: Path, share: str) -> None:
+    """Write an encrypted share (base64) to a file of its own, whole or not at all."""
+    scratch = _draft(path)
+    scratch.touch(0o600)
+    scratch.write_bytes(base64.b64decode(share))
+    scratch.rename(path)
 
 
 def _seal(told: dict[str, object]) -> Seal:

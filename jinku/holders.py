@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds a share of the vault's key, as the controller's files say: asked at each `up` and `status`, without the vault."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["leavers_words", "left_with_a_share", "share_file"]
+
+
+def share_file(folder: Path, person: str) -> Path:
+    """Where the share of an operator lies, encrypted to that operator's OpenPGP key. ``folder``: <state>/vault."""
+    return folder / f"share.{person}.gpg"
+
+
+def left_with_a_share(folder: Path, people: Iterable[str]) -> list[str]:
+    """Who holds a share and is none of these people: the names, sorted. ``folder``: <state>/vault."""
+    holders = {path.name.removeprefix("share.").removesuffix(".gpg") for path in folder.glob("share.*.gpg")}
+    file = folder / "recovery.json"
+    if file.exists():
+        holders |= set(json.loads(file.read_text()).get("holders", ()))
+    return sorted(holders - set(people))
+
+
+def leavers_words(folder: Path, people: Iterable[str]) -> list[str]:
+    """A line for each of them, for whoever looks at the environment."""
+    return [
+        f"{name} left and holds a share of the vault's key; `jinku rekey`" for name in left_with_a_share(folder, people)
+    ]

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a key on the host opens the vault, the shares are those of the recovery key: replaced in one go where they lie in a file."""
+
+import json
+
+import pytest
+from rekey_house import by_itself, lost
+from vault_world import World
+
+from jinku.vault import VaultError, operator
+from jinku.vault.rekey import Rekey, Step
+
+pytestmark = pytest.mark.openbao
+
+
+def test_the_shares_of_the_recovery_key_are_replaced_and_the_old_ones_refused(ready: World) -> None:
+    file = ready.fleet.state / "vault/recovery.json"
+    before = json.loads(file.read_text())
+    with operator(ready.fleet, ready.door, "recovery") as client:
+        run = Rekey(ready.fleet, ready.door, client)
+        assert by_itself(run) == Step("taken")
+        after = json.loads(file.read_text())
+        assert {**after, "shares": []} == {**before, "shares": []}
+        assert not set(after["shares"]) & set(before["shares"])
+        run.begin()
+        for old in before["shares"][:2]:
+            run.give(old)
+        with pytest.raises(VaultError, match="update is refused"):
+            run.give(before["shares"][2])
+        for new in after["shares"][:2]:
+            assert run.give(new).stage == "old"
+        assert run.give(after["shares"][4]).stage == "new"
+        assert run.cancel()
+    assert json.loads(file.read_text()) == after
+
+
+def test_a_run_that_was_cut_off_between_two_of_its_shares_goes_on(ready: World) -> None:
+    file = ready.fleet.state / "vault/recovery.json"
+    before = json.loads(file.read_text())
+    last = Step("")
+    for _ in range(6):  # three old ones, three new ones, each by a run of its own
+        with operator(ready.fleet, ready.door, "recovery") as client:
+            run = Rekey(ready.fleet, ready.door, client)
+            last = run.give(run.own_share(run.begin()))
+    assert last == Step("taken")
+    assert json.loads(file.read_text())["shares"] != before["shares"]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_lost_answer_is_told_by_the_new_shares_that_lie_here(
+    ready: World, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    file = ready.fleet.state / "vault/recovery.json"
+    before = json.loads(file.read_text())
+    with operator(ready.fleet, ready.door, "recovery") as client:
+        run = Rekey(ready.fleet, ready.door, client)
+        step = run.begin()
+        while (step.stage, step.given) != ("new", 2):
+            step = run.give(run.own_share(step))
+        lost(monkeypatch, taken=taken)
+        with pytest.raises(VaultError, match="no answer"):
+            run.give(run.own_share(step))
+        monkeypatch.undo()
+    assert json.loads(file.read_text()) == before
+    if not taken:
+        ready.stop()
+        ready.start()
+        ready.door.wait_until_active(20)
+    with operator(ready.fleet, ready.door, "recovery") as client:
+        run = Rekey(ready.fleet, ready.door, client)
+        assert by_itself(run).stage == ("taken" if taken else "kept")
+        assert (json.loads(file.read_text()) == before) is not taken
+        assert by_itself(run).stage == "taken"
