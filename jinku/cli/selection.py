@@ -48,6 +48,11 @@ class Selection:
         """Where its state lies. :raises jinku.model.InputError: it is that of another environment.yaml with the same name."""
         return origin.places_of(self.environment.name, self.file)
 
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of the operators who are here."""
+        return tuple(one.name for one in self.environment.operators if one.state == "present")
+
     @contextmanager
     def hold(self, verb: str) -> Iterator[None]:
         """Hold the environment while the block runs, and note that its state is this file's.
