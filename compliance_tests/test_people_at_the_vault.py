@@ -2,6 +2,7 @@
 """Named people at the vault: who sets policies, who may log in, and for how long a key is signed."""
 
 import contextlib
+import os
 import sys
 import time
 
@@ -9,8 +10,10 @@ import pytest
 from asking import people_on, sshd_setting
 
 from jinku.evidence.sabotage import Sabotage
+from jinku.holders import left_with_a_share, share_file
+from jinku.model import load_environment
 from jinku.people_access import code_of, entered
-from jinku.places import CHECKOUT
+from jinku.places import CHECKOUT, Places
 from jinku.vault import Fleet, VaultError, through_the_bastion
 from jinku.vault.people import USER_CA
 
@@ -170,6 +173,20 @@ def test_a_leaver_and_a_borrowed_name_are_refused(people, observe, topology, pla
             )
 
 
+@pytest.mark.control("dengbao:8.1.4.2.c", "iso27001:A.5.18")
+@pytest.mark.objects("vault")
+@pytest.mark.setting
+def test_nobody_who_left_holds_a_share_of_the_vaults_key(observe, topology, places):
+    """The shares of the vault's key were made for people who are here: none for somebody who left since (`jinku rekey`).
+
+    zh: 密钥库密钥的份额仅由在职人员持有；持有者离职后已更换份额（`jinku rekey`）。
+    """
+    here = [one.name for one in topology.env.operators if one.state == "present"]
+    left = left_with_a_share(places.vault, here)
+    observe("controller", "whom the shares were made for, who is no operator", " ".join(left) or "nobody")
+    assert not left, f"left and holds a share: {', '.join(left)}; `jinku rekey`"
+
+
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
 @pytest.mark.objects("host")
 @pytest.mark.setting
@@ -210,6 +227,8 @@ def test_the_key_without_the_code_gets_no_certificate(people, observe, topology,
     assert people.kit(name).certificate.exists(), "not even with both is a key signed, so the refusal proves nothing"
 
 
+ENVIRONMENT = load_environment(os.environ.get("JINKU_ENV", "lab")).name
+LEAVERS_SHARE = share_file(Places(ENVIRONMENT).vault, LEAVER)
 SABOTAGE = (
     Sabotage(
         "a leaver is still known at the vault",
@@ -222,6 +241,14 @@ SABOTAGE = (
             "test_a_leaver_and_a_borrowed_name_are_refused",
             "test_the_vault_knows_the_people_who_are_here_and_their_duties",
         ),
+    ),
+    Sabotage(
+        "somebody who left holds a share of the vault's key",
+        on="vault",
+        where="controller",
+        breaks=f"touch {LEAVERS_SHARE}",
+        mends=f"rm {LEAVERS_SHARE}",
+        kills=("test_nobody_who_left_holds_a_share_of_the_vaults_key",),
     ),
     Sabotage(
         "the system administrators are managers at the vault",

@@ -118,6 +118,8 @@ def test_without_a_certificate_there_is_no_way_in(vault, subject, observe):
     for method, path, data in (
         ("put", "sys/generate-root/attempt", {}),
         ("put", "sys/rekey/init", {"secret_shares": 1, "secret_threshold": 1}),
+        ("put", "sys/rotate/root/init", {"secret_shares": 1, "secret_threshold": 1}),
+        ("put", "sys/rotate/recovery/init", {"secret_shares": 1, "secret_threshold": 1}),
         ("post", "auth/operators/login", {"name": "manager"}),
         ("post", "auth/hosts/login", {}),
     ):
