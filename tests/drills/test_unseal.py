@@ -47,6 +47,14 @@ def gpg(ring: Path, *words: str) -> bytes:
     ).stdout
 
 
+def new_key(people: Path, name: str) -> str:
+    """Make an OpenPGP key with a ring of its own; what environment.yaml says of it."""
+    ring = people / f"gpg-{name}"
+    ring.mkdir(mode=0o700)
+    gpg(ring, "--passphrase", "", "--quick-gen-key", f"{name}@{NAME}.internal", "default", "default", "1d")
+    return base64.b64encode(gpg(ring, "--export")).decode()
+
+
 @pytest.fixture
 def folder(tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("JINKU_CACHE_DIR", str(cache_root()))
@@ -56,19 +64,7 @@ def folder(tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     file = made / "environment.yaml"
     told = yaml.safe_load(file.read_text()) | {"sites": SITES, "lab": LAB, "vault": {"seal": "shamir"}}
     for operator in told["operators"]:
-        ring = people / f"gpg-{operator['name']}"
-        ring.mkdir(mode=0o700)
-        gpg(
-            ring,
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            f"{operator['name']}@{NAME}.internal",
-            "default",
-            "default",
-            "1d",
-        )
-        operator["pgp"] = base64.b64encode(gpg(ring, "--export")).decode()
+        operator["pgp"] = new_key(people, operator["name"])
     file.write_text(yaml.safe_dump(told, allow_unicode=True))
     monkeypatch.setenv("JINKU_ENV", str(made))
     yield made
@@ -82,13 +78,14 @@ def jinku(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+def share_of(people: Path, name: str, file: str = "share") -> str:
+    """What this operator decrypts."""
+    return gpg(people / f"gpg-{name}", "--decrypt", str(Places(NAME).state / f"vault/{file}.{name}.gpg")).decode()
+
+
 def opened_by(people: Path, *names: str) -> list[int]:
     """Each of these operators in turn decrypts the own share and gives it; the exit codes."""
-    codes = []
-    for name in names:
-        share = gpg(people / f"gpg-{name}", "--decrypt", str(Places(NAME).state / f"vault/share.{name}.gpg")).decode()
-        codes.append(jinku("unseal", given=share).returncode)
-    return codes
+    return [jinku("unseal", given=share_of(people, name)).returncode for name in names]
 
 
 def test_operators_open_the_vault_at_the_first_up_and_after_a_cold_start(folder: Path, people: Path) -> None:
@@ -120,6 +117,7 @@ def test_operators_open_the_vault_at_the_first_up_and_after_a_cold_start(folder:
     third = jinku("up")
     assert "nothing changed: changed=0 on every host" in third.stdout, third.stdout
     a_roll_that_seals_the_vault_waits_for_its_operators(folder, people, topology)
+    who_left_opens_nothing_after_a_rekey(folder, people, topology)
 
 
 def the_receiver_gets(places: Places, alert: str, since: float) -> None:
@@ -161,3 +159,42 @@ def a_roll_that_seals_the_vault_waits_for_its_operators(folder: Path, people: Pa
     assert roll.returncode == ExitCode.OK, said
     assert on(places, host, boot) != before
     assert jinku("status").returncode == ExitCode.OK
+
+
+def who_left_opens_nothing_after_a_rekey(folder: Path, people: Path, topology: Topology) -> None:
+    """wang-fang leaves and chen-jie comes: two others rekey, and the vault is restarted; the same lab as above."""
+    places, host = Places(NAME), topology.nodes_of("vault")[0].name
+    file = folder / "environment.yaml"
+    told = yaml.safe_load(file.read_text())
+    for operator in told["operators"]:
+        if operator["name"] == "wang-fang":
+            operator |= {"name": "chen-jie", "pgp": new_key(people, "chen-jie")}
+            operator.pop("keys", None)
+    file.write_text(yaml.safe_dump(told, allow_unicode=True))
+    assert "wang-fang left and holds a share of the vault's key; `jinku rekey`" in jinku("status").stdout
+    left, stays = share_of(people, "wang-fang"), share_of(people, "li-na")
+
+    for name, file_name, code in (
+        ("li-na", "share", ExitCode.INCOMPLETE),
+        ("zhang-wei", "share", ExitCode.INCOMPLETE),
+        ("chen-jie", "new-share", ExitCode.INCOMPLETE),
+        ("li-na", "new-share", ExitCode.OK),
+    ):
+        step = jinku("rekey", given=share_of(people, name, file_name))
+        assert step.returncode == code, f"{name}, {file_name}: {step.stdout}"
+    assert not (places.vault / "share.wang-fang.gpg").exists()
+    assert "holds a share" not in jinku("status").stdout
+
+    on(places, host, "sudo systemctl restart openbao.service")
+    deadline = time.monotonic() + BACK_S
+    while "vault is sealed" not in (seen := jinku("status").stdout):
+        assert time.monotonic() < deadline, seen
+        time.sleep(1)
+    assert jinku("unseal", given=left).returncode == ExitCode.INCOMPLETE
+    refused = jinku("unseal", given=stays)  # both held until the rekey
+    assert refused.returncode == ExitCode.FAILED, refused.stdout
+    assert "the share is refused" in refused.stdout, refused.stdout
+    assert opened_by(people, "chen-jie", "zhang-wei") == [ExitCode.INCOMPLETE, ExitCode.OK]
+    while (seen_now := jinku("status")).returncode != ExitCode.OK:
+        assert time.monotonic() < deadline + BACK_S, seen_now.stdout
+        time.sleep(2)
