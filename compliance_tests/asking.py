@@ -22,6 +22,14 @@ PUT_ACCOUNTS_BACK = (
     f"cd /etc && rm -f {_ACCOUNTS} && tar -xpf /run/sabotage.accounts.tar && rm /run/sabotage.accounts.tar"
 )
 
+#: Shell, for sabotages: sshd takes people's certificates of one authority more, and of the vault's alone again.
+_AUTHORITIES = "/etc/ssh/jinku_user_ca.pub"
+SECOND_AUTHORITY = (
+    f"cp -a {_AUTHORITIES} /run/sabotage.authorities && echo 'ssh-ed25519"
+    f" AAAAC3NzaC1lZDI1NTE5AAAAIKxiqn6nUdMwOAF7rKMLs8uUoDoVkjSoSV5Upx1VGdVf sabotage' >> {_AUTHORITIES}"
+)
+ONE_AUTHORITY = f"cat /run/sabotage.authorities > {_AUTHORITIES} && rm /run/sabotage.authorities"
+
 #: Asks PostgreSQL as its administrator. The program itself, not Debian's Perl around it, which takes longer than the answer.
 PSQL = 'setpriv --reuid postgres --regid postgres --init-groups -- "$(ls -d /usr/lib/postgresql/*/bin)"/psql -XAtq'
 
@@ -119,6 +127,12 @@ def sshd_setting(host: Host, user: str = "", address: str = NOBODYS_ADDRESS) -> 
     where = f" -C user={user},host=probe.invalid,addr={address}" if user else ""
     lines = host.check_output(f"/usr/sbin/sshd -T{where}").splitlines()
     return {name: value for name, _, value in (line.partition(" ") for line in reversed(lines))}
+
+
+def trusted_authorities(host: Host, setting: dict[str, str]) -> list[list[str]]:
+    """Every authority whose certificates sshd takes of people: type and key of each line of its file, not of the first alone."""
+    lines = host.check_output("cat %s", setting["trustedusercakeys"]).splitlines()
+    return [line.split()[:2] for line in lines if line.strip() and not line.startswith("#")]
 
 
 def ssh_attempt(fleet: Fleet, places: Places, node: str, user: str, *options: str) -> tuple[int, set[str], str]:

@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from asking import ask, people_on, sshd_setting
+from asking import ONE_AUTHORITY, SECOND_AUTHORITY, ask, people_on, sshd_setting, trusted_authorities
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.people import principal
@@ -69,8 +69,8 @@ def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subj
     setting = sshd_setting(host)
     for other in ("authorizedkeyscommand", "authorizedprincipalscommand"):
         assert setting.get(other, "none") == "none", f"{other}: {setting[other]}"
-    authority = host.check_output("cat %s", setting["trustedusercakeys"]).split()[:2]
-    assert authority == (places.ssh / USER_CA).read_text().split()[:2], "another authority than the vault's is trusted"
+    vaults = (places.ssh / USER_CA).read_text().split()[:2]
+    assert trusted_authorities(host, setting) == [vaults], "another authority than the vault's is trusted"
     # sshd tells which files it reads, so a block that an Include hides is met as well.
     blocks = host.check_output(
         "/usr/sbin/sshd -T -ddd 2>&1 | sed -n \"s/.*checking syntax for '\\(Match .*\\)' on line.*/\\1/p\"; true"
@@ -168,6 +168,13 @@ def test_the_programs_that_are_asked_are_the_real_ones(host):
 
 
 SABOTAGE = (
+    Sabotage(
+        "sshd believes in a second authority, which stands below the vault's",
+        on="host",
+        breaks=SECOND_AUTHORITY,
+        mends=ONE_AUTHORITY,
+        kills=("test_sshd_takes_declared_keys_only_from_anybody",),
+    ),
     Sabotage(
         "a second key on the automation's account, and a Match block",
         on="host",

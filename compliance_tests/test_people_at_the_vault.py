@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from asking import people_on, sshd_setting
+from asking import ONE_AUTHORITY, SECOND_AUTHORITY, people_on, sshd_setting, trusted_authorities
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.holders import left_with_a_share, share_file
@@ -196,8 +196,8 @@ def test_people_prove_themselves_twice(host, topology, places, subject, vault, o
     zh: 本机仅接受密钥库签发的人员证书；密钥库须同时验证密钥与一次性口令才签发。
     """
     setting = sshd_setting(host)
-    authority = host.check_output("cat %s", setting["trustedusercakeys"]).split()[:2]
-    assert authority == (places.ssh / USER_CA).read_text().split()[:2], "another authority than the vault's is trusted"
+    ours = (places.ssh / USER_CA).read_text().split()[:2]
+    assert trusted_authorities(host, setting) == [ours], "another authority than the vault's is trusted"
     for one in people_on(topology, subject.node):
         keys = host.run("cat /etc/ssh/authorized_keys.d/%s", one.name).stdout.splitlines()
         standing = [key for key in keys if 'command="/usr/bin/false"' not in key]
@@ -230,6 +230,13 @@ def test_the_key_without_the_code_gets_no_certificate(people, observe, topology,
 ENVIRONMENT = load_environment(os.environ.get("JINKU_ENV", "lab")).name
 LEAVERS_SHARE = share_file(Places(ENVIRONMENT).vault, LEAVER)
 SABOTAGE = (
+    Sabotage(
+        "a host takes people's certificates of a second authority, too",
+        on="host",
+        breaks=SECOND_AUTHORITY,
+        mends=ONE_AUTHORITY,
+        kills=("test_people_prove_themselves_twice",),
+    ),
     Sabotage(
         "a leaver is still known at the vault",
         on="vault",
