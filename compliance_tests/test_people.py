@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Named people at work: certificates of hours, the three duties (三员) really tried, sessions recorded at the log tier."""
 
+import re
 import subprocess
 import time
 
@@ -47,6 +48,7 @@ def test_each_duty_has_one_recorded_way_in(host, topology, subject):
     """
     assert sshd_setting(host)["trustedusercakeys"] == "/etc/ssh/jinku_user_ca.pub"
     bastion = "bastion" in subject.tiers
+    bastions = {str(address) for node in topology.nodes_of("bastion") for address in node.addresses}
     for one in people_on(topology, subject.node):
         line = host.check_output("cat /etc/ssh/principals.d/%s", one.name)
         options = line.rpartition(" ")[0].split(",")
@@ -54,7 +56,10 @@ def test_each_duty_has_one_recorded_way_in(host, topology, subject):
         assert 'command="/usr/local/libexec/jinku-session"' in options, (
             f"sessions of {one.name} are not recorded: {line}"
         )
-        assert bastion or 'from="' in line, f"{one.name} need not come by the bastion: {line}"
+        sources = re.search(r'from="([^"]+)"', line)
+        assert bastion or (sources and set(sources[1].split(",")) <= bastions), (
+            f"{one.name} need not come by the bastion: {line}"
+        )
         keys = host.run("cat /etc/ssh/authorized_keys.d/%s", one.name).stdout.splitlines()
         standing = [key for key in keys if 'command="/usr/bin/false"' not in key]
         assert not standing, f"a standing key opens sessions for {one.name}"
@@ -72,7 +77,7 @@ def test_each_duty_has_one_recorded_way_in(host, topology, subject):
     assert "!log_input" in recorder, "what is typed, passwords too, would be recorded"
     assert "!ignore_iolog_errors" in recorder, "a session without a recording is possible"
     others = host.run(
-        "grep -rl 'ignore_iolog_errors\\|ignore_logfile_errors\\|log_servers' /etc/sudoers /etc/sudoers.d"
+        "grep -rl 'ignore_iolog_errors\\|ignore_logfile_errors\\|log_servers\\|!log_output' /etc/sudoers /etc/sudoers.d"
     ).stdout.split()
     assert others == ["/etc/sudoers.d/jinku"], f"recording is set elsewhere, too: {', '.join(others)}"
 
@@ -276,6 +281,23 @@ SABOTAGE = (
         victim="db1",
         breaks=f"{KEEP_ACCOUNTS} && for one in $(ls /etc/ssh/principals.d); do usermod -s /bin/bash $one; done",
         mends=PUT_ACCOUNTS_BACK,
+        kills=("test_each_duty_has_one_recorded_way_in",),
+    ),
+    Sabotage(
+        "people's certificates serve from anywhere, past the bastion",
+        on="host",
+        victim="db1",
+        breaks="cp -a /etc/ssh/principals.d /run/sabotage.principals"
+        ' && sed -i \'s/from="[^"]*"/from="*"/\' /etc/ssh/principals.d/*',
+        mends="cp -a /run/sabotage.principals/. /etc/ssh/principals.d && rm -r /run/sabotage.principals",
+        kills=("test_each_duty_has_one_recorded_way_in",),
+    ),
+    Sabotage(
+        "one line more of sudo's takes the recording away",
+        on="host",
+        victim="db1",
+        breaks="echo 'Defaults!/usr/local/libexec/jinku-shell !log_output' > /etc/sudoers.d/zz-sabotage && chmod 440 /etc/sudoers.d/zz-sabotage",
+        mends="rm /etc/sudoers.d/zz-sabotage",
         kills=("test_each_duty_has_one_recorded_way_in",),
     ),
     Sabotage(
