@@ -248,6 +248,15 @@ SABOTAGE = (
         kills=("test_nothing_has_changed_since",),
     ),
     Sabotage(
+        "whoever has a certificate of ours may fetch the database's files",
+        on="host",
+        victim="db1",
+        breaks="cp -a /etc/jinku/backup/agent.conf /run/sabotage.agent"
+        " && sed -i 's/^tls-server-auth=.*/tls-server-auth=*=main/' /etc/jinku/backup/agent.conf",
+        mends="cp -a /run/sabotage.agent /etc/jinku/backup/agent.conf && rm /run/sabotage.agent",
+        kills=("test_nothing_has_changed_since",),
+    ),
+    Sabotage(
         "a change is hidden by fingerprints taken anew",
         on="host",
         breaks=f"cp -a {DATABASE} /run/sabotage.db && echo sabotage > /usr/local/sbin/sabotage"

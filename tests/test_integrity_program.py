@@ -2,9 +2,11 @@
 """jinku-integrity on a made-up host: what `settle` does with the database, and with a check that has failed before."""
 
 import os
+import re
 import subprocess
 
 import pytest
+import yaml
 
 from jinku.places import CHECKOUT
 
@@ -62,3 +64,31 @@ def test_a_check_that_had_failed_looks_again_once_the_run_has_settled(settle):
 def test_a_run_that_changed_nothing_asks_nothing(settle):
     settle(failed=False)
     assert settle(failed=True, changed=False) == ("unchanged", [])
+
+
+def test_the_content_of_every_file_that_a_role_ships_is_watched():
+    """Of a whole folder only owners and modes were kept: who may fetch the database's files could be changed there unseen."""
+    text = (CHECKOUT / "hardening/integrity/defaults/main.yml").read_text(encoding="utf-8")
+    renewed = re.compile("|".join(f"(?:{pattern})" for pattern in yaml.safe_load(text)["integrity_renewed"]))
+    shipped = [
+        entry["path"]
+        for manifest in [*CHECKOUT.glob("roles/*/manifest*.yml"), *CHECKOUT.glob("hardening/*/manifest*.yml")]
+        for entry in yaml.safe_load(manifest.read_text(encoding="utf-8"))
+        if entry.get("state", "file") == "file"
+    ]
+    assert "/etc/jinku/backup/agent.conf" in shipped
+    assert [path for path in shipped if renewed.match(path)] == []
+    assert renewed.match("/etc/jinku/tls/host.pem")
+
+
+@pytest.mark.parametrize("role", ["roles/backup", "roles/crm", "roles/monitor", "roles/room", "hardening/power"])
+def test_what_the_agent_writes_anew_is_no_change_of_a_host(role):
+    """A secret that is rotated would be found as a change by every daily check."""
+    text = (CHECKOUT / "hardening/integrity/defaults/main.yml").read_text(encoding="utf-8")
+    renewed = re.compile("|".join(f"(?:{pattern})" for pattern in yaml.safe_load(text)["integrity_renewed"]))
+    agents = "".join(
+        path.read_text(encoding="utf-8") for path in (CHECKOUT / role).glob("templates/etc/jinku/agent.d/*")
+    )
+    written = re.findall(r'destination += "([^"]+)"', agents)
+    assert written
+    assert [path for path in written if not renewed.match(path)] == []
