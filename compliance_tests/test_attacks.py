@@ -9,12 +9,13 @@ import socket
 import time
 
 import pytest
+from apache_settings import edge_settings
 from crm_client import Door
 from known_attacks import ATTACKS
 from ordinary_texts import TEXTS
 from raw_http import said
 from test_application import IDLE_SECONDS, TOKEN, of_the_crm, setting
-from test_edge import IN_A_FIELD, ORDINARY, edge_settings
+from test_edge import IN_A_FIELD, ORDINARY
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.model.topology import EDGE_HTTPS
