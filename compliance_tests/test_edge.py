@@ -9,6 +9,7 @@ import socket
 import time
 
 import pytest
+from apache_settings import edge_settings, said, strange_rules
 from crm_client import Answer, Door
 from known_attacks import ATTACKS, LOGIN_BEHIND
 from ordinary_texts import TEXTS
@@ -77,26 +78,22 @@ def rpc(*params: object) -> bytes:
     return json.dumps({"id": 0, "method": "common.server.version", "params": list(params)}).encode()
 
 
-def edge_settings(host) -> list[str]:
-    """The configuration as Apache itself reads it, includes resolved, one directive a line."""
-    command = 'apache2 -C "LoadModule info_module /usr/lib/apache2/modules/mod_info.so" -t -D DUMP_CONFIG 2>/dev/null'
-    return [line.strip() for line in host.check_output(command).splitlines() if not line.lstrip().startswith("#")]
-
-
 @pytest.mark.control("dengbao:8.1.3.3.a", "dengbao:8.1.3.2.e", "dengbao:8.1.4.4.d", "iso27001:A.8.20")
 @pytest.mark.objects("edge")
 @pytest.mark.setting
 def test_the_attack_rules_block(host):
-    """The running edge has the rule engine loaded, set to block, over requests and their bodies.
+    """The running edge has the rule engine loaded, set to block, over requests and their bodies; nothing takes a rule or a field away.
 
-    zh: 边界已加载攻击防护规则引擎，处于阻断模式，并检查请求体。
+    zh: 边界已加载攻击防护规则引擎，处于阻断模式，并检查请求体；无停用规则或豁免字段的附加设置。
     """
     settings = edge_settings(host)
-    engines = [line for line in settings if line.startswith("SecRuleEngine ")]
-    assert engines == ["SecRuleEngine On"], f"rule engine: {engines}"
-    assert "SecRequestBodyAccess On" in settings
+    engines = said(settings, "SecRuleEngine")
+    assert engines == ["On"], f"rule engine: {engines}"
+    assert said(settings, "SecRequestBodyAccess") == ["On"], "bodies are not looked at, or not everywhere"
     rules = sum(line.startswith(("SecRule ", "SecAction ")) for line in settings)
     assert rules > 150, f"only {rules} rules: the Core Rule Set is not among them"
+    strange = strange_rules(host, settings)
+    assert not strange, f"beside the rules that Jinku wrote: {'; '.join(strange[:4])}"
     since = host.check_output("systemctl show apache2 --property=ActiveEnterTimestampMonotonic --value")
     assert int(since) > 0, "the edge is not running"
 
@@ -216,9 +213,9 @@ def test_only_the_methods_paths_and_names_of_the_crm_are_served(door, ask_edge, 
     assert ask_edge("GET", "/", headers={"Host": "attacker.invalid"}).status == 421, "a foreign host name is served"
     with socket.create_connection((door.address, door.port), timeout=10) as plain:
         plain.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
-        said = plain.recv(200)
-    observe(subject.node, f"SSH-2.0 banner to {door.address}:{door.port}", said.decode(errors="replace"))
-    assert b"SSH-" not in said
+        answer = plain.recv(200)
+    observe(subject.node, f"SSH-2.0 banner to {door.address}:{door.port}", answer.decode(errors="replace"))
+    assert b"SSH-" not in answer
 
 
 @pytest.mark.control("dengbao:8.1.4.4.d", "iso27001:A.8.6")
@@ -283,12 +280,14 @@ def test_pages_tell_browsers_to_be_strict_and_name_no_version(ask_edge):
     zh: 响应头限制外来脚本、嵌套与类型猜测，且不泄露软件版本及后端信息。
     """
     headers = ask_edge("GET", "/").headers
-    policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";"))
-    assert policy["default-src"] == "'none'"
-    assert "'unsafe-inline'" not in policy["script-src"]
-    assert "'unsafe-eval'" not in policy["script-src"]
-    assert policy["frame-ancestors"] == "'none'"
-    assert headers["x-content-type-options"] == "nosniff"
-    for told in (headers, ask_edge("GET", "/nothing-here").headers):
-        assert told.get("server", "Apache") == "Apache", f"Server: {told['server']}"
-        assert not {"x-powered-by", "via"} & set(told)
+    told = headers.get("content-security-policy", "")
+    policy = dict(part.strip().partition(" ")[::2] for part in told.split(";"))
+    assert policy.get("default-src") == "'none'", f"what a page may load: {told or 'anything'}"
+    scripts = policy.get("script-src", "")
+    assert "'unsafe-inline'" not in scripts, f"scripts: {scripts}"
+    assert "'unsafe-eval'" not in scripts, f"scripts: {scripts}"
+    assert policy.get("frame-ancestors") == "'none'", f"may be framed: {told}"
+    assert headers.get("x-content-type-options") == "nosniff", "browsers may guess types"
+    for sent in (headers, ask_edge("GET", "/nothing-here").headers):
+        assert sent.get("server", "Apache") == "Apache", f"Server: {sent['server']}"
+        assert not {"x-powered-by", "via"} & set(sent)

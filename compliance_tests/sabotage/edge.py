@@ -5,6 +5,21 @@ from jinku.evidence.sabotage import Sabotage
 
 SABOTAGE = (
     Sabotage(
+        "one rule is taken away, and one more lets an address pass",
+        on="edge",
+        breaks='printf \'secruleremovebyid 941310\nSecRule REMOTE_ADDR "@ipMatch 192.0.2.1" "id:7777,phase:1,pass,nolog,ctl:ruleEngine=Off"\n\''
+        " > /etc/apache2/jinku.d/sabotage.conf && systemctl reload apache2 && sleep 1",
+        mends="rm -f /etc/apache2/jinku.d/sabotage.conf && systemctl reload apache2 && sleep 1",
+        kills=("test_the_attack_rules_block",),
+    ),
+    Sabotage(
+        "pages no longer tell browsers what they may load",
+        on="edge",
+        breaks="sed -i.sabotage '/Content-Security-Policy/d' /etc/apache2/jinku/site.conf && systemctl reload apache2 && sleep 1",
+        mends="mv /etc/apache2/jinku/site.conf.sabotage /etc/apache2/jinku/site.conf && systemctl reload apache2 && sleep 1",
+        kills=("test_pages_tell_browsers_to_be_strict_and_name_no_version",),
+    ),
+    Sabotage(
         "the rules only watch",
         on="edge",
         breaks="echo 'SecRuleEngine DetectionOnly' > /etc/apache2/jinku.d/sabotage.conf && systemctl reload apache2 && sleep 1",
