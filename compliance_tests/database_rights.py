@@ -14,4 +14,25 @@ READ_BY_OTHERS = (
     " from (select oid, relacl from pg_class union all select attrelid, attacl from pg_attribute) given(oid, acl) join pg_class c using (oid),"
     " aclexplode(given.acl) g where c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema')"
     " and g.grantee not in (c.relowner, coalesce(to_regrole('crm')::oid, 10), coalesce(to_regrole('crm_owner')::oid, 10))"
+    # What will be made is given away beforehand.
+    " union all select distinct 'whatever ' || d.defaclrole::regrole || ' makes to ' || case g.grantee when 0 then 'everybody' else"
+    " g.grantee::regrole::text end from pg_default_acl d, aclexplode(d.defaclacl) g where g.grantee not in"
+    " (d.defaclrole, coalesce(to_regrole('crm')::oid, 10), coalesce(to_regrole('crm_owner')::oid, 10))"
 )
+#: What is set for one role or one database: whose it is, and the setting.
+SET_FOR_SOME = (
+    "select coalesce(r.rolname, 'everybody') || ' in ' || coalesce(d.datname, 'every database'), c from pg_db_role_setting s"
+    " left join pg_roles r on r.oid = setrole left join pg_database d on d.oid = setdatabase, unnest(setconfig) c"
+)
+#: Of these settings, those that say who a session is, what it runs unasked, and whether rules on records hold for it.
+STRONG = [
+    "role",
+    "session_authorization",
+    "search_path",
+    "session_replication_role",
+    "row_security",
+    "session_preload_libraries",
+    "local_preload_libraries",
+    "password_encryption",
+    "event_triggers",
+]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """PostgreSQL: who logs in and how, what a role may do, and what is put on record."""
 
+import contextlib
 import secrets
+from ipaddress import ip_address
 
 import pytest
 from asking import PSQL, ask
@@ -24,6 +26,18 @@ def shown(host, *names):
     return dict(zip(names, values, strict=True))
 
 
+#: Tiers whose hosts log in to the database.
+LOGS_IN = ("crm", "vault", "postgres", "backup")
+ONE_ADDRESS = ("255.255.255.255", ":".join(["ffff"] * 8))
+
+
+def of_one(known, address, netmask):
+    """Whether a rule's address is one of ``known`` and nothing around it; it may be a word, such as all."""
+    with contextlib.suppress(ValueError):
+        return str(ip_address(address)) in known and netmask in ONE_ADDRESS
+    return False
+
+
 @pytest.fixture
 def from_the_crm(fleet, topology, subject):
     """Log in to the database from where the CRM does, with the CRM host's own certificate unless told otherwise."""
@@ -39,10 +53,10 @@ def from_the_crm(fleet, topology, subject):
 @pytest.mark.control("dengbao:8.1.4.1.a", "dengbao:8.1.4.2.b", "iso27001:A.8.5")
 @pytest.mark.objects("database")
 @pytest.mark.setting
-def test_every_login_to_the_database_is_proven(host):
-    """Passwords are kept as SCRAM, no rule lets anybody in without proof, and the administrator has no password at all.
+def test_every_login_to_the_database_is_proven(host, topology):
+    """Passwords are kept as SCRAM, no rule lets anybody in without proof or from anywhere, and the administrator has no password at all.
 
-    zh: 口令以 SCRAM 保存，任何访问规则均要求鉴别，默认管理员无口令且仅限本机。
+    zh: 口令以 SCRAM 保存，任何访问规则均要求鉴别且仅限已声明主机的地址，默认管理员无口令且仅限本机。
     """
     assert shown(host, "password_encryption") == {"password_encryption": "scram-sha-256"}
     kept = dict(
@@ -54,12 +68,17 @@ def test_every_login_to_the_database_is_proven(host):
     rules = [
         line.split("|")
         for line in sql(
-            host, "select type, auth_method, user_name::text, database::text from pg_hba_file_rules where error is null"
+            host,
+            "select type, auth_method, user_name::text, database::text, coalesce(address, ''), coalesce(netmask, '')"
+            " from pg_hba_file_rules where error is null",
         )
     ]
     assert rules, "no rules"
     weak = [rule for rule in rules if rule[1] not in ("scram-sha-256", "cert", "peer", "reject")]
     assert not weak, f"no proof is asked for: {weak}"
+    known = {str(address) for tier in LOGS_IN for node in topology.nodes_of(tier) for address in node.addresses}
+    wide = [rule for rule in rules if rule[0] != "local" and rule[1] != "reject" and not of_one(known, *rule[4:6])]
+    assert not wide, f"open to more than the hosts that log in: {wide}"
     assert all(rule[0] == "local" or "postgres" not in rule[2] for rule in rules), (
         "the default administrator may log in from afar"
     )
@@ -220,6 +239,12 @@ def test_the_database_keeps_an_audit_trail(host):
     assert "pgaudit" in setting["shared_preload_libraries"]
     classes = {word.strip() for word in setting["pgaudit.log"].split(",")}
     assert classes >= {"ddl", "role", "write"} or "all" in classes, f"pgaudit records only {setting['pgaudit.log']}"
+    # The administrator, who asks here, is recorded by a setting of their own: so also what holds for everybody else.
+    held = sql(host, "select setting from pg_file_settings where name = 'pgaudit.log' and applied")
+    of_all = {word.strip() for line in held for word in line.split(",")}
+    assert of_all >= {"ddl", "role"} or "all" in of_all, (
+        f"of others pgaudit records only {', '.join(held) or 'nothing'}"
+    )
     assert setting["log_connections"] == setting["log_disconnections"] == "on"
     assert "%u" in setting["log_line_prefix"], "lines do not name the user"
     assert (
@@ -261,6 +286,7 @@ def arrived(fleet, topology, node, token, seconds=30):
 
 ALTER = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 HBA = "/etc/postgresql/17/main/pg_hba.conf"
+PG_CONF = "/etc/postgresql/17/main/postgresql.conf"
 SABOTAGE = (
     Sabotage(
         "the database lets the network in without proof and in clear",
@@ -274,6 +300,24 @@ SABOTAGE = (
             "test_the_database_speaks_tls_only",
             "test_a_login_in_clear_or_without_certificate_is_refused",
         ),
+        settle=0.5,
+    ),
+    Sabotage(
+        "the CRM's password opens the database from anywhere",
+        on="database",
+        breaks=f"cp -a {HBA} /run/sabotage.hba && sed -i '1i hostssl crm crm 0.0.0.0/0 scram-sha-256 clientcert=verify-ca' {HBA}"
+        f" && {ALTER} -c 'SELECT pg_reload_conf()'",
+        mends=f"cat /run/sabotage.hba > {HBA} && rm /run/sabotage.hba && sleep 1 && {ALTER} -c 'SELECT pg_reload_conf()'",
+        kills=("test_every_login_to_the_database_is_proven",),
+        settle=0.5,
+    ),
+    Sabotage(
+        "of nobody but the administrator anything is recorded",
+        on="database",
+        breaks=f"cp -a {PG_CONF} /run/sabotage.pg && sed -i \"s/^pgaudit.log = .*/pgaudit.log = 'none'/\" {PG_CONF}"
+        f" && {ALTER} -c 'SELECT pg_reload_conf()'",
+        mends=f"cat /run/sabotage.pg > {PG_CONF} && rm /run/sabotage.pg && sleep 1 && {ALTER} -c 'SELECT pg_reload_conf()'",
+        kills=("test_the_database_keeps_an_audit_trail",),
         settle=0.5,
     ),
     Sabotage(

@@ -3,8 +3,8 @@
 
 import pytest
 from asking import PSQL, not_loaded
-from database_rights import READ_BY_OTHERS, WORKS_BY_ITSELF
-from test_database import ALTER, HBA, sql
+from database_rights import READ_BY_OTHERS, SET_FOR_SOME, STRONG, WORKS_BY_ITSELF
+from test_database import ALTER, HBA, PG_CONF, sql
 
 from jinku.evidence.sabotage import Sabotage
 
@@ -33,6 +33,10 @@ def test_no_other_role_logs_in_or_borrows_rights(host):
         " join pg_roles r on r.oid = a.roleid where r.rolname !~ '^pg_'",
     )
     assert set(lent) <= {"crm|crm_owner"}, f"belongs to another role: {', '.join(lent)}"
+    # The CRM's role acts as the owner of its database; nobody else is somebody else.
+    strong = [row for row in sql(host, SET_FOR_SOME) if row.partition("|")[2].partition("=")[0] in STRONG]
+    strong = set(strong) - {"crm in crm|role=crm_owner"}
+    assert not strong, f"set for some only: {', '.join(sorted(strong))}"
     shown = sql(
         host,
         "select c.relname, g.grantee::regrole from pg_class c, aclexplode(c.relacl) g where g.grantee <> 10"
@@ -76,11 +80,7 @@ def test_nobody_is_left_out_of_the_record(host):
     assert not wrong, wrong
     waits = sql(host, "select name from pg_settings where pending_restart")
     assert not waits, f"the files say otherwise, and it runs on without: {', '.join(waits)} (it waits for a restart)"
-    rows = sql(
-        host,
-        "select coalesce(r.rolname, 'everybody') || ' in ' || coalesce(d.datname, 'every database'), c from pg_db_role_setting s"
-        " left join pg_roles r on r.oid = setrole left join pg_database d on d.oid = setdatabase, unnest(setconfig) c",
-    )
+    rows = sql(host, SET_FOR_SOME)
     for row in rows:
         who, _, setting = row.partition("|")
         name, _, value = setting.partition("=")
@@ -95,7 +95,6 @@ def test_nobody_is_left_out_of_the_record(host):
         assert not weaker, f"{who}: {setting}"
 
 
-PG_CONF = "/etc/postgresql/17/main/postgresql.conf"
 SABOTAGE = (
     Sabotage(
         "the vault's role reads files, and the CRM is left out of the record",
@@ -103,6 +102,20 @@ SABOTAGE = (
         breaks=f"{ALTER} -c 'GRANT pg_read_server_files TO openbao' -c \"ALTER DATABASE crm SET pgaudit.log = 'none'\"",
         mends=f"{ALTER} -c 'REVOKE pg_read_server_files FROM openbao' -c 'ALTER DATABASE crm RESET pgaudit.log'",
         kills=("test_no_other_role_logs_in_or_borrows_rights", "test_nobody_is_left_out_of_the_record"),
+    ),
+    Sabotage(
+        "no reference between records holds for the CRM's role",
+        on="database",
+        breaks=f"{ALTER} -c 'ALTER ROLE crm SET session_replication_role = replica'",
+        mends=f"{ALTER} -c 'ALTER ROLE crm RESET session_replication_role'",
+        kills=("test_no_other_role_logs_in_or_borrows_rights",),
+    ),
+    Sabotage(
+        "what the CRM's owner will make is another role's to read",
+        on="database",
+        breaks=f"{ALTER} -d crm -c 'ALTER DEFAULT PRIVILEGES FOR ROLE crm_owner GRANT SELECT ON TABLES TO lag'",
+        mends=f"{ALTER} -d crm -c 'ALTER DEFAULT PRIVILEGES FOR ROLE crm_owner REVOKE SELECT ON TABLES FROM lag'",
+        kills=("test_no_other_role_logs_in_or_borrows_rights",),
     ),
     Sabotage(
         "a change of the CRM's groups works something by itself",
