@@ -76,12 +76,14 @@ def test_every_user_has_a_group_and_every_record_its_bounds(database):  # noqa: 
     assert not loose, f"may be left empty: {', '.join(loose)}"
     references = of_the_crm(
         database,
-        "select count(*) filter (where convalidated), count(*) filter (where not convalidated) from pg_constraint"
+        "select count(*) filter (where convalidated), count(*) filter (where not convalidated),"
+        " (select count(*) from pg_trigger where tgenabled <> 'O') from pg_constraint"
         " where contype in ('f', 'c') and connamespace = 'public'::regnamespace",
     )
-    held, off = references[0].split("|")
+    held, off, asleep = references[0].split("|")
     assert int(held) > 100, f"only {held} rules on records"
     assert off == "0", f"{off} rules on records are not held"
+    assert asleep == "0", f"{asleep} of the triggers that hold references are switched off"
 
 
 @pytest.mark.control("dengbao:8.1.4.2.a", "iso27001:A.5.15", "iso27001:A.8.3")
@@ -301,6 +303,14 @@ SABOTAGE = (
             "test_a_leaver_is_out_at_once",
             "test_every_user_has_a_group_and_every_record_its_bounds",
         ),
+    ),
+    Sabotage(
+        "no reference of an order is looked at any more",
+        on="application",
+        where="database",
+        breaks=f"{CHANGE} -c 'alter table sale_sale disable trigger all'",
+        mends=f"{CHANGE} -c 'alter table sale_sale enable trigger all'",
+        kills=("test_every_user_has_a_group_and_every_record_its_bounds",),
     ),
     Sabotage(
         "the CRM records nothing, and may write the log",
