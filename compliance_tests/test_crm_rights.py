@@ -5,9 +5,9 @@ import re
 import secrets
 
 import pytest
-from asking import as_user, ask, people_on
+from asking import as_user, people_on
 from people_sessions import answers, tried
-from test_application import CHANGE, OF_CHANGEME, attempt, database, of_the_crm  # noqa: F401 - fixtures
+from test_application import CHANGE, OF_CHANGEME, attempt, database, of_the_crm, rights  # noqa: F401 - fixtures
 from test_audit import RFC3339
 from test_database import arrived
 
@@ -22,12 +22,6 @@ REACH = (
     " echo records=$(journalctl -q -n 1 -t jinku-crm -o cat --no-pager 2>/dev/null | head -c 1 | wc -c);"
     " echo writes=$(find /etc/jinku/crm /var/lib/tryton /usr/lib/jinku /usr/bin/jinku-crm -writable -print -quit 2>/dev/null)"
 )
-
-
-def rights(host):
-    """What users of the CRM may do, tried by its own code in a transaction that is rolled back: what -> done or refusal."""
-    said = ask(host, "crm_rights.py", user="tryton", timeout=60)
-    return dict(line.rsplit("=", 1) for line in said.splitlines())
 
 
 def recorder(host):

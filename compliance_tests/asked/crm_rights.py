@@ -80,6 +80,19 @@ def entered(users, login, word, known):
         return users.get_login(login, {"password": word, asks.name: code})
 
 
+def of_passwords(sales):
+    """Passwords that somebody guesses, and one that nobody does: what the check says that each new one goes through."""
+    for what, word in (
+        ("a good password", f"aB3-{secrets.token_hex(12)}"),
+        ("a short password", "aB3-x9Kq"),
+        ("a password of one kind", "qmzlkrtwpvhd"),
+        ("a well-known password", "Password@1234"),
+        ("the own login as password", f"Zz9-{sales.login}"),
+    ):
+        said = outcome(lambda word=word: (sales.__class__.validate_password(word, [sales]), "done")[1])
+        print(f"{what}={said}")
+
+
 def of_a_leaver(objects, sales):
     """The login and the open session of somebody, before and after they left."""
     from trytond.transaction import Transaction
@@ -106,6 +119,7 @@ def work(objects):
     order = {"party": party, "company": company}
     of_roles(objects, order, sales)
     of_data(objects, order, sales)
+    of_passwords(sales)
     of_a_leaver(objects, sales)
 
 
