@@ -98,6 +98,8 @@ def test_nobody_holds_a_root_token(vault, subject, observe, places, label, host)
         given = asked(observe, subject, vault("audit"), "get", f"auth/operators/certs/{name}")["data"]["token_policies"]
         assert "root" not in given, f"{name} logs in as root"
     mode = host.check_output("cat /etc/jinku/unseal-mode").splitlines()[0]
+    open_ = host.check_output("find /var/lib/openbao/seal -perm /077 -print -quit")
+    assert not open_, f"others come near the key that opens the vault: {open_}"
     if mode == "static":
         label(
             "unseal",
@@ -137,15 +139,19 @@ def test_without_a_certificate_there_is_no_way_in(vault, subject, observe):
 @pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.d", "iso27001:A.8.15")
 @pytest.mark.objects("vault")
 @pytest.mark.setting
-def test_everything_is_recorded_twice(vault, subject, observe):
-    """Two audit devices are on, on two files, so that one full disk neither stops the vault nor blinds it.
+def test_everything_is_recorded_twice(vault, subject, observe, host):
+    """Two audit devices are on, on two files, so that one full disk neither stops the vault nor blinds it; nobody else writes them, and only auditors read them.
 
-    zh: 启用两个审计设备，分别写入不同文件。
+    zh: 启用两个审计设备，分别写入不同文件；其他账户不能写入，仅审计组可读。
     """
     devices = asked(observe, subject, vault("audit"), "get", "sys/audit")["data"]
     files = {device["options"].get("file_path") for device in devices.values()}
     assert len(devices) >= 2, f"{len(devices)} audit device(s)"
     assert len(files) == len(devices), "two devices write to one file"
+    odd = host.check_output(
+        "find /var/lib/openbao /var/log/openbao -name lost+found -prune -o ! -type l \\( ! -user openbao -o -perm /027 \\) -print -quit"
+    )
+    assert not odd, f"others come near the records, or what they are about: {odd}"
 
 
 @pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.4.3.d", "iso27001:A.8.15")
@@ -206,6 +212,13 @@ SABOTAGE = (
         breaks=f"touch {ROOT_TOKEN}",
         mends=f"rm {ROOT_TOKEN}",
         kills=("test_nobody_holds_a_root_token",),
+    ),
+    Sabotage(
+        "everybody reads the records, and who runs other services the key that opens the vault",
+        on="vault",
+        breaks="chmod 0644 /var/log/openbao/audit.log && chmod 0750 /var/lib/openbao/seal",
+        mends="chmod 0640 /var/log/openbao/audit.log && chmod 0700 /var/lib/openbao/seal",
+        kills=("test_everything_is_recorded_twice", "test_nobody_holds_a_root_token"),
     ),
     Sabotage(
         "anybody may start to make a root token",
