@@ -143,6 +143,8 @@ def test_repositories_are_encrypted_with_a_key_that_only_the_keeper_reads(host):
     ):
         assert host.file(path).mode & 0o077 == 0, f"{path}: others may read it"
         assert host.file(path).user in ("root", "jinku-backup")
+    more = host.check_output(f"ls {VOLUME}/restic/keys").split()
+    assert len(more) == 1, f"{len(more)} keys open the copies of attachments and vault"
     assert host.file(VOLUME).mode & 0o077 == 0, "others may read the volume"
 
 
@@ -289,6 +291,13 @@ SABOTAGE = (
             "test_repositories_are_encrypted_with_a_key_that_only_the_keeper_reads",
             "test_no_file_of_the_repositories_is_in_clear",
         ),
+    ),
+    Sabotage(
+        "a second key opens the copies of attachments and vault",
+        on="backup",
+        breaks=f"echo sabotage > {VOLUME}/restic/keys/sabotage",
+        mends=f"rm {VOLUME}/restic/keys/sabotage",
+        kills=("test_repositories_are_encrypted_with_a_key_that_only_the_keeper_reads",),
     ),
     Sabotage(
         "somebody changes the schedule, and a copy fails",
