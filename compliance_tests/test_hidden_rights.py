@@ -138,6 +138,27 @@ def test_nothing_that_is_gone_at_the_next_start_changes_a_service(host):
     assert not strange, f"services look for programs in {', '.join(sorted(strange))}"
 
 
+#: States of the timers and paths that Jinku's roles have systemd start, and of the agent, which renews certificates and secrets.
+WATCHES = (
+    "cd /etc/systemd/system && systemctl show -p Id,ActiveState jinku-agent.service"
+    " $(ls *.wants | grep -E '^jinku-.*\\.(timer|path)$' | sort -u)"
+)
+
+
+@pytest.mark.control("dengbao:8.1.4.7.b", "iso27001:A.8.9")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_what_looks_after_the_host_goes_on(host):
+    """Each timer and path of Jinku's waits for its moment, and the agent runs: what is stopped comes back at the next start only.
+
+    zh: Jinku 的各定时与路径单元均在等待触发，证书与口令更新代理在运行；被停止者要到下次启动才恢复。
+    """
+    units = [dict(line.split("=", 1) for line in one.splitlines()) for one in host.check_output(WATCHES).split("\n\n")]
+    assert len(units) > 2, f"the host's units could not be asked: {units}"
+    still = [f"{one['Id']} is {one['ActiveState']}" for one in units if one["ActiveState"] != "active"]
+    assert not still, f"stopped: {', '.join(still)}"
+
+
 # What the check itself asks through: packages of the programs whose answers are believed.
 ASKED_THROUGH = (
     "aide coreutils dash diffutils findutils gawk mawk grep iproute2 libc-bin libpam-runtime login login.defs nftables openssh-server passwd"
@@ -216,6 +237,13 @@ SABOTAGE = (
         " && printf '[Journal]\\nMaxLevelStore=notice\\n' > /run/systemd/journald.conf.d/sabotage.conf && systemctl daemon-reload",
         mends="rm -r /run/systemd/system/apt-daily.timer.d /run/systemd/journald.conf.d && systemctl daemon-reload",
         kills=("test_nothing_that_is_gone_at_the_next_start_changes_a_service",),
+    ),
+    Sabotage(
+        "nothing looks any more whether log lines wait",
+        on="host",
+        breaks="systemctl stop jinku-log-waits.timer",
+        mends="systemctl start jinku-log-waits.timer",
+        kills=("test_what_looks_after_the_host_goes_on",),
     ),
     Sabotage(
         "a program that says all is well stands before the system's own",
