@@ -5,6 +5,7 @@ import json
 import re
 from urllib.parse import quote
 
+import yaml
 from asking import ask
 
 from jinku.evidence.waiting import trials
@@ -13,6 +14,25 @@ from jinku.model.profiles import ALIASES
 from jinku.model.topology import LOOPBACK
 
 OWN = ("/etc/jinku/tls/host.pem", "/etc/jinku/tls/host.key")
+
+
+def _routes(route):
+    """A route of Alertmanager's and all below it."""
+    yield route
+    for one in route.get("routes") or []:
+        yield from _routes(one)
+
+
+def _beside_duty(route):
+    """What a route looks at beside an alarm's duty (the heartbeat has ways of its own)."""
+    told = [*(route.get("matchers") or []), *(route.get("match") or {}), *(route.get("match_re") or {})]
+    odd = [one for one in told if one != 'alertname="Watchdog"' and not re.fullmatch(r'duty="\w+"', one)]
+    return odd + [f"hours: {route[key]}" for key in ("mute_time_intervals", "active_time_intervals") if route.get(key)]
+
+
+def _of_a_host_that_is_away(rule):
+    """Whether it is the one rule by which alarms are silent: those of a host that does not answer."""
+    return rule.get("source_matchers") == ['alertname="HostDown"'] and rule.get("equal") == ["node"]
 
 
 class Monitor:
@@ -93,6 +113,32 @@ class Monitor:
         """Alarm rules that Prometheus has loaded, by name, each with its expression, health and labels."""
         groups = self.get("prometheus", "/api/v1/rules?type=alert")["data"]["groups"]
         return {rule["name"]: rule for group in groups for rule in group["rules"]}
+
+    def settings(self, program):
+        """The settings that a program (prometheus, alertmanager) runs with, by its own word; secrets left out."""
+        if program == "alertmanager":
+            return yaml.safe_load(self.get(program, "/api/v2/status")["config"]["original"])
+        return yaml.safe_load(self.get(program, "/api/v1/status/config")["data"]["yaml"])
+
+    def left_out(self):
+        """In words, what the programs' own settings take out of the alarms' way: routes and hours of their own, labels that are dropped."""
+        told, asks = self.settings("alertmanager"), self.settings("prometheus")
+        found = [f"a route for {', '.join(odd)}" for route in _routes(told["route"]) if (odd := _beside_duty(route))]
+        found += [f"hours: {hours}" for hours in (told.get("time_intervals"), told.get("mute_time_intervals")) if hours]
+        quiet = [rule for rule in told.get("inhibit_rules") or [] if not _of_a_host_that_is_away(rule)]
+        found += [f"one alarm that keeps others silent: {rule}" for rule in quiet]
+        dropped = (asks.get("alerting") or {}).get("alert_relabel_configs")
+        found += [f"alarms are changed on their way: {dropped}"] if dropped else []
+        changed = (job["job_name"] for job in asks["scrape_configs"] if job.get("metric_relabel_configs"))
+        return found + [f"what {name} tells is changed" for name in changed]
+
+    def written_to(self):
+        """Addresses that each receiver of Alertmanager writes mail to."""
+        return {
+            receiver["name"]: {one for mail in receiver["email_configs"] for one in re.split(r",\s*", mail["to"])}
+            for receiver in self.settings("alertmanager")["receivers"]
+            if receiver.get("email_configs")
+        }
 
     def delivered(self):
         """Most notifications that a receiver took between two starts of Alertmanager in the last hour, by way (email, webhook).

@@ -9,8 +9,10 @@ from asking import ask, not_loaded
 from monitor_api import OWN, Monitor
 
 from jinku.evidence.sabotage import Sabotage
+from jinku.model.alarms import alerts_of
 from jinku.model.topology import SERVICES
 
+LATEST_S = 900  # what is wrong for a quarter of an hour, and nobody knows, is not watched
 FRESH_S = 120  # "in minutes" (GB/T 28448 L3-SMC1-09): what is older says nothing of now
 #: What must be an alarm at every host, whatever its tiers.
 OF_EVERY_HOST = ("HostDown", "DiskForecast", "DiskNearlyFull", "ServiceFailed", "CertificateNearExpiry", "HostChanged")
@@ -121,10 +123,10 @@ def test_the_host_tells_the_monitor_and_nobody_else(host, subject, monitor, topo
 @pytest.mark.control("dengbao:8.1.5.4.c", "iso27001:A.8.16")
 @pytest.mark.objects("monitor")
 @pytest.mark.setting
-def test_every_alarm_has_an_owner_and_a_way(monitor):
-    """Each rule names one of the three duties; Alertmanager's own routing leads it to that duty, by mail or webhook.
+def test_every_alarm_has_an_owner_and_a_way(monitor, topology):
+    """Each rule fires within a quarter of an hour and names one of the three duties; Alertmanager's own routing leads it there, whatever its host.
 
-    zh: 每条告警规则指明三员之一为负责人，告警路由能送达该职责的邮箱或 Webhook。
+    zh: 每条告警规则在一刻钟内触发并指明三员之一为负责人；告警路由能送达该职责的邮箱或 Webhook，且不因主机或时段而例外。
     """
     rules = monitor.rules()
     assert len(rules) > 20, f"only {len(rules)} rules are loaded"
@@ -135,7 +137,13 @@ def test_every_alarm_has_an_owner_and_a_way(monitor):
         duty = rule["labels"].get("duty")
         assert duty in ("system", "audit", "security"), f"{name}: no owner"
         assert monitor.receivers(alertname=name, duty=duty) == {duty}, f"{name}: does not reach {duty}"
+        assert rule["duration"] <= LATEST_S, f"{name}: only after {rule['duration']} s"
         assert {"zh", "en", "runbook"} <= set(rule["annotations"]), f"{name}: lacks words or a runbook"
+    out = monitor.left_out()
+    assert not out, f"kept from their owners: {'; '.join(out)}"
+    mail = alerts_of(topology.env).mail
+    wanted = {duty: set(to) for duty, to in mail.to.items()} if mail else {}
+    assert monitor.written_to() == wanted, f"mail goes to {monitor.written_to()}"
 
 
 @pytest.mark.control("dengbao:8.1.5.4.c", "iso27001:A.8.16")
@@ -225,5 +233,42 @@ SABOTAGE = (
         mends="mv /etc/prometheus/rules/hosts.yml.sabotage /etc/prometheus/rules/hosts.yml && systemctl reload prometheus",
         kills=("test_every_alarm_has_an_owner_and_a_way", "test_alarms_fire_and_go_out"),
         settle=3.0,
+    ),
+    *(
+        Sabotage(
+            name,
+            on="monitor",
+            breaks=f"cp -a /etc/prometheus/{file} /run/sabotage.monitor && sed -i '{change}' /etc/prometheus/{file}"
+            f" && systemctl reload {unit}",
+            mends=f"cat /run/sabotage.monitor > /etc/prometheus/{file} && rm /run/sabotage.monitor && sleep 1 && systemctl reload {unit}",
+            kills=("test_every_alarm_has_an_owner_and_a_way",),
+            settle=3.0,
+        )
+        for name, file, change, unit in (
+            (
+                "an alarm of a host goes to nobody",
+                "alertmanager.yml",
+                's/^  routes:$/&\\n    - receiver: nobody\\n      matchers: [node = "sabotage"]/',
+                "prometheus-alertmanager",
+            ),
+            (
+                "an alarm goes to somebody else",
+                "alertmanager.yml",
+                "s/^      - to: .*/      - to: sabotage@example.com/",
+                "prometheus-alertmanager",
+            ),
+            (
+                "an alarm comes after ten hours only",
+                "rules/hosts.yml",
+                "0,/^        for: 30s$/s//        for: 10h/",
+                "prometheus",
+            ),
+            (
+                "alarms of a host are dropped before they leave",
+                "prometheus.yml",
+                "s/^alerting:$/&\\n  alert_relabel_configs: [{source_labels: [node], regex: sabotage, action: drop}]/",
+                "prometheus",
+            ),
+        )
     ),
 )
