@@ -216,6 +216,14 @@ SABOTAGE = (
         kills=("test_nobody_else_becomes_root",),
     ),
     Sabotage(
+        "a shell on the database's volume is setuid",
+        on="host",
+        victim="db1",
+        breaks="cp /bin/bash /var/lib/postgresql/sabotage && chmod 4755 /var/lib/postgresql/sabotage",
+        mends="rm /var/lib/postgresql/sabotage",
+        kills=("test_nobody_else_becomes_root",),
+    ),
+    Sabotage(
         "a program has a capability by its file, which no mode shows",
         on="host",
         breaks="cp /usr/bin/true /usr/local/bin/sabotage && setcap cap_setuid+ep /usr/local/bin/sabotage",

@@ -47,3 +47,22 @@ def test_an_error_in_a_shared_file_names_that_file(said):
 def test_a_script_that_imports_nothing_of_ours_goes_as_it_is(said):
     assert said("", "from sys import argv\nprint(argv[1])\n").stdout == "word\n"
     assert asking._script("one.py") == "from sys import argv\nprint(argv[1])\n"
+
+
+def test_files_that_lend_rights_are_looked_for_on_every_file_system_that_lets_them():
+    """Only the root was walked: a shell with root's rights on a volume was found by nothing."""
+    text = (CHECKOUT / "compliance_tests/asked/lent_rights.py").read_text(encoding="utf-8")
+    program = {"__name__": "lent_rights"}
+    exec(compile(text, "lent_rights.py", "exec"), program)  # noqa: S102 - as a host runs it: no module of ours is there
+    told = [
+        "1 0 0:40 / / rw,relatime - overlay db1 rw,lowerdir=x",
+        "2 1 0:41 / /proc rw - proc proc rw",
+        "3 1 0:42 / /run rw,nosuid,nodev shared:5 - tmpfs tmpfs rw",
+        "4 1 0:40 /etc/x /etc/y rw - overlay db1 rw",
+        "5 1 7:0 / /var/lib/postgresql rw,relatime shared:9 - ext4 /dev/loop0 rw",
+        "6 3 7:0 / /run/jinku/volumes/data rw,relatime - ext4 /dev/loop0 rw",
+        "7 5 7:0 /content /var/lib/postgresql rw,relatime - ext4 /dev/loop0 rw",
+        r"8 1 7:1 /part /srv/a\040b rw - ext4 /dev/loop1 rw",
+        "9 1 7:2 / /var/log/remote rw,nosuid - ext4 /dev/loop2 rw",
+    ]
+    assert program["places"](told) == ["/", "/run/jinku/volumes/data", "/srv/a b"]
