@@ -101,3 +101,12 @@ def surplus_modules(wanted: list[str]) -> str:
         " join ir_module_dependency d on d.module = m.id)"
         " select name from ir_module where state <> 'not activated' and name not in (select name from need) order by 1"
     )
+
+
+def missing_modules(wanted: list[str]) -> str:
+    """SQL that tells those of the ``wanted`` modules that are not active: the server leaves them out when it starts."""
+    names = ", ".join(f"('{name}')" for name in wanted)
+    return (
+        f"select name from (values {names}) wanted(name) where not exists"
+        " (select from ir_module m where m.name = wanted.name and m.state = 'activated') order by 1"
+    )

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 import yaml
-from crm_installed import ADMINISTRATORS, differences, surplus_modules
+from crm_installed import ADMINISTRATORS, differences, missing_modules, surplus_modules
 from running_settings import Reader, behind_their_files
 from test_application import CHANGE, CONF, database, of_the_crm  # noqa: F401 - database is a fixture
 
@@ -27,14 +27,16 @@ def modules():
 @pytest.mark.objects("application")
 @pytest.mark.setting
 def test_rights_rules_and_programs_of_the_crm_are_those_of_its_modules(database):  # noqa: F811 - a fixture
-    """Groups, their rights, rules, buttons, reports and triggers are what the modules installed; nothing added, changed or taken away.
+    """Groups, their rights, rules, buttons, reports and triggers are what the modules installed; nothing added, changed or taken away, no module neither.
 
-    zh: 应用的用户组、模型与字段权限、记录规则、按钮、报表模板及触发器与模块安装时一致，无增、删、改；未启用其他模块。
+    zh: 应用的用户组、模型与字段权限、记录规则、按钮、报表模板及触发器与模块安装时一致，无增、删、改；所需模块均已启用，未启用其他模块。
     """
     found = of_the_crm(database, differences())
     assert not found, f"{len(found)}, such as: {'; '.join(found[:4])}"
     more = of_the_crm(database, surplus_modules(modules()))
     assert not more, f"modules that nobody asked for: {', '.join(more)}"
+    gone = of_the_crm(database, missing_modules(modules()))
+    assert not gone, f"modules that the next start leaves out: {', '.join(gone)}"
 
 
 @pytest.mark.control("dengbao:8.1.4.2.a", "dengbao:8.1.4.2.c", "iso27001:A.5.15", "iso27001:A.5.18")
@@ -83,6 +85,14 @@ SABOTAGE = (
         ' -c "update ir_model_access set perm_read = false where id = (select db_id from ir_model_data where module ='
         " 'jinku_login' and fs_id = 'access_session')\""
         " -c \"update ir_action_report set report_content_custom = null where report_content_custom = 'sabotage'\"",
+        kills=("test_rights_rules_and_programs_of_the_crm_are_those_of_its_modules",),
+    ),
+    Sabotage(
+        "the module by which people are erased is left out at the next start",
+        on="application",
+        where="database",
+        breaks=f"{CHANGE} -c \"update ir_module set state = 'not activated' where name = 'jinku_erase'\"",
+        mends=f"{CHANGE} -c \"update ir_module set state = 'activated' where name = 'jinku_erase'\"",
         kills=("test_rights_rules_and_programs_of_the_crm_are_those_of_its_modules",),
     ),
     Sabotage(
