@@ -69,6 +69,14 @@ def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subj
     setting = sshd_setting(host)
     for other in ("authorizedkeyscommand", "authorizedprincipalscommand"):
         assert setting.get(other, "none") == "none", f"{other}: {setting[other]}"
+    # Nobody goes on to other hosts past the recorder; over the bastion a person goes to the ports that are named.
+    ways = ("allowagentforwarding", "allowstreamlocalforwarding", "permittunnel", "x11forwarding", "gatewayports")
+    onward = [name for name in ways if setting[name] != "no"]
+    assert not onward, f"sshd leads on: {', '.join(onward)}"
+    bastion = "bastion" in subject.tiers
+    assert setting["allowtcpforwarding"] == ("local" if bastion else "no"), "sshd leads on to any port"
+    wide = [word for word in setting["permitopen"].split() if word == "any" or "*" in word]
+    assert not bastion or not wide, f"the bastion leads to {', '.join(wide)}"
     vaults = (places.ssh / USER_CA).read_text().split()[:2]
     assert trusted_authorities(host, setting) == [vaults], "another authority than the vault's is trusted"
     # sshd tells which files it reads, so a block that an Include hides is met as well.
@@ -205,6 +213,21 @@ SABOTAGE = (
         " && printf 'Match User games\\n  PasswordAuthentication yes\\n' > /etc/ssh/sshd_config.d/99-sabotage.conf && systemctl reload ssh",
         mends="mv /run/sabotage.key /etc/ssh/authorized_keys.d/automation && rm /etc/ssh/sshd_config.d/99-sabotage.conf"
         " && systemctl reload ssh",
+        kills=("test_sshd_takes_declared_keys_only_from_anybody",),
+    ),
+    Sabotage(
+        "who has a session goes on from here to any port",
+        on="host",
+        breaks="echo 'AllowTcpForwarding yes' > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
+        mends="rm /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
+        kills=("test_sshd_takes_declared_keys_only_from_anybody",),
+    ),
+    Sabotage(
+        "the bastion leads to any port of any host",
+        on="host",
+        victim="ops1",
+        breaks="echo 'PermitOpen any' > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
+        mends="rm /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         kills=("test_sshd_takes_declared_keys_only_from_anybody",),
     ),
     Sabotage(
