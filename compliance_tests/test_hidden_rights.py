@@ -124,9 +124,9 @@ PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_nothing_that_is_gone_at_the_next_start_changes_a_service(host):
-    """No unit, mask or drop-in, and no setting of journal, kernel or files, stands below /run, where no integrity check looks.
+    """No unit, mask or drop-in, and no setting of journal, kernel or files, stands below /run, and no job of cron's below /var: no integrity check looks there.
 
-    zh: /run 下没有改变服务、日志、内核参数或文件的单元、屏蔽或覆盖配置（完整性检查不覆盖该处）。
+    zh: /run 下没有改变服务、日志、内核参数或文件的单元、屏蔽或覆盖配置，/var 下没有个人定时任务（完整性检查不覆盖该处）。
     """
     # Sessions, and what systemd itself makes of its settings, are there on every host; netplan is how some clouds set up the network,
     # and a kernel of the host's own has its static device nodes named there (kmod): these, and nothing else.
@@ -134,9 +134,12 @@ def test_nothing_that_is_gone_at_the_next_start_changes_a_service(host):
         "{ systemctl show '*' -p FragmentPath,DropInPaths | tr ' =' '\\n\\n' | grep '^/run/';"
         " find /run/systemd/system /run/systemd/system.control /run/systemd/*.conf.d /run/sysctl.d /run/tmpfiles.d"
         " /run/modprobe.d -mindepth 1 ! -path /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
-        " grep -hvE '^[bcd]!? /dev/' /run/tmpfiles.d/static-nodes.conf 2>/dev/null; true; }"
+        " grep -hvE '^[bcd]!? /dev/' /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
+        " find /var/spool/cron /var/spool/at -type f ! -name .SEQ 2>/dev/null; true; }"
         " | grep -vE '^/run/systemd/generator|\\.scope$|netplan' | sort -u; true"
     ).split()
+    jobs = [path for path in told if path.startswith("/var/spool/")]
+    assert not jobs, f"a program runs at its time by {', '.join(jobs)}"
     assert not told, f"in force until the next start: {', '.join(told)}"
     # What every service is started with beside its own settings: language, and the folders of the system's own programs.
     given = dict(line.split("=", 1) for line in host.check_output("systemctl show-environment").splitlines())
@@ -229,6 +232,14 @@ SABOTAGE = (
         breaks="echo 'PermitOpen any' > /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         mends="rm /etc/ssh/sshd_config.d/00-sabotage.conf && systemctl reload ssh",
         kills=("test_sshd_takes_declared_keys_only_from_anybody",),
+    ),
+    Sabotage(
+        "cron has a job that nobody knows of",
+        on="host",
+        breaks="[ -d /var/spool/cron/crontabs ] || { mkdir -p /var/spool/cron/crontabs && touch /run/sabotage.cron; };"
+        " echo '# sabotage' > /var/spool/cron/crontabs/root",
+        mends="rm /var/spool/cron/crontabs/root; if [ -e /run/sabotage.cron ]; then rm -r /var/spool/cron/crontabs /run/sabotage.cron; fi",
+        kills=("test_nothing_that_is_gone_at_the_next_start_changes_a_service",),
     ),
     Sabotage(
         "a service's account may use sudo, and a shell is setuid",
