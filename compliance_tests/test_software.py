@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Only what is needed is installed and runs, and it is what it was."""
 
+import re
 from functools import cache
 
 import pytest
@@ -163,6 +164,11 @@ def test_nothing_has_changed_since(host):
     assert result.rc == 0, f"changed: {'; '.join(changed[:4])}"
 
 
+#: Settings of apt by which nothing is asked daily, a package is never updated, or one is taken that nobody signed.
+UNDONE = re.compile(
+    r'APT::Periodic::Enable "0"|Unattended-Upgrade::Package-(Blacklist:: "|Whitelist:: ")'
+    r'|Acquire::(\S*::)?Allow(DowngradeToInsecure|Insecure|Weak)Repositories "(true|yes|1)"|APT::Get::(AllowUnauthenticated|Force-Yes) "(true|yes|1)"'
+)
 #: Lists of packages that are older know nothing of the week's holes.
 FRESH_DAYS = 7
 LISTS = "/var/lib/apt/lists"
@@ -193,6 +199,9 @@ def test_holes_are_looked_for_and_mended_daily(host):
     assert 'Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=${distro_codename}-security' in settings, (
         "security updates are not installed by themselves"
     )
+    # Any of these, from whatever file, and what is set above is not done, or not for all.
+    undone = [line for line in settings.splitlines() if UNDONE.match(line)]
+    assert not undone, f"in force, too: {' '.join(undone)}"
     timers = host.run("systemctl is-active apt-daily.timer apt-daily-upgrade.timer").stdout.split()
     assert timers == ["active", "active"], f"nothing asks or installs: {timers}"
     assert host.check_output("dpkg-query -W -f '${db:Status-Abbrev}' unattended-upgrades").strip() == "ii"
@@ -270,6 +279,13 @@ SABOTAGE = (
         breaks=f"cp -a {DATABASE} /run/sabotage.db && echo >> {DATABASE} && touch -d '200 days ago' {DATABASE}",
         mends=f"mv /run/sabotage.db {DATABASE}",
         kills=("test_the_fingerprints_are_those_that_jinku_took",),
+    ),
+    Sabotage(
+        "a line of apt's takes a package out of the updates",
+        on="host",
+        breaks="echo 'Unattended-Upgrade::Package-Blacklist { \"openssl\"; };' > /etc/apt/apt.conf.d/99sabotage",
+        mends="rm /etc/apt/apt.conf.d/99sabotage",
+        kills=("test_holes_are_looked_for_and_mended_daily",),
     ),
     Sabotage(
         "a package is on hold, and gets no update",
