@@ -7,6 +7,10 @@ WORKS_BY_ITSELF = (
     " union all select 'trigger ' || tgname || ' on ' || tgrelid::regclass from pg_trigger where not tgisinternal"
     " union all select 'rule ' || rulename || ' on ' || ev_class::regclass from pg_rewrite join pg_class c on c.oid = ev_class"
     " where rulename <> '_RETURN' and c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema')"
+    # What only a superuser may bring: functions that reach other servers or files, or a language that is held by nothing.
+    " union all select 'extension ' || extname from pg_extension e where not exists (select from pg_available_extension_versions v"
+    " where v.name = e.extname and v.version = e.extversion and v.trusted)"
+    " union all select 'language ' || lanname from pg_language where not lanpltrusted and lanname not in ('internal', 'c')"
 )
 #: Of a whole relation, or of columns of it, to whoever is neither its owner nor the CRM. Only grants to others are kept (relacl, attacl).
 READ_BY_OTHERS = (
