@@ -7,11 +7,12 @@ import secrets
 import pytest
 from asking import as_user, people_on
 from people_sessions import answers, tried
-from test_application import CHANGE, OF_CHANGEME, attempt, database, of_the_crm, rights  # noqa: F401 - fixtures
+from sabotage.crm_rights import SABOTAGE
+from test_application import attempt, database, of_the_crm, rights  # noqa: F401 - fixtures
 from test_audit import RFC3339
 from test_database import arrived
 
-from jinku.evidence.sabotage import Sabotage
+__all__ = ["SABOTAGE"]  # what breaks these tests, found here by its runner
 
 TOKEN = secrets.token_hex(6)
 AS_THE_CRM = as_user("tryton")
@@ -20,7 +21,18 @@ REACH = (
     "echo me=$(id -un); echo verbs=$(sudo -n -l /usr/bin/jinku-crm users >/dev/null 2>&1 && echo yes);"
     " echo secret=$(cat /etc/jinku/crm/pgpass 2>/dev/null | head -c 1 | wc -c);"
     " echo records=$(journalctl -q -n 1 -t jinku-crm -o cat --no-pager 2>/dev/null | head -c 1 | wc -c);"
+    " echo reads=$(find /var/lib/tryton -readable -print -quit 2>/dev/null);"
     " echo writes=$(find /etc/jinku/crm /var/lib/tryton /usr/lib/jinku /usr/bin/jinku-crm -writable -print -quit 2>/dev/null)"
+)
+
+
+#: What the CRM keeps to itself, and by which attachments go out: whose each is, and who else comes near.
+MODES = (
+    ("/etc/jinku/crm/pgpass", "tryton:tryton 600"),
+    ("/etc/jinku/crm/trytond.conf", "root:tryton 640"),
+    ("/usr/bin/jinku-crm", "root:root 755"),
+    ("/var/lib/tryton", "tryton:tryton 750"),
+    ("/run/jinku-attachments", "root:tryton 660"),
 )
 
 
@@ -232,11 +244,9 @@ def test_only_the_system_duty_has_the_verbs_of_the_crm(host, topology, subject):
         rules = [line.strip() for line in allowed.splitlines() if line.strip().startswith("(")]
         over_it = [rule for rule in rules if "ALL" in rule.partition(")")[2] or "jinku-crm" in rule or "tryton" in rule]
         assert bool(over_it) is (one.duty == "system"), f"{one.name} ({one.duty}): {over_it or 'nothing over the CRM'}"
-    modes = host.check_output(
-        "stat -c '%U:%G %a %n' /etc/jinku/crm/pgpass /etc/jinku/crm/trytond.conf /usr/bin/jinku-crm"
-    ).splitlines()
-    for line, wanted in zip(modes, ("tryton:tryton 600", "root:tryton 640", "root:root 755"), strict=True):
-        assert line.startswith(wanted), f"not {wanted}: {line}"
+    modes = host.check_output(f"stat -c '%n %U:%G %a' {' '.join(path for path, _ in MODES)}").splitlines()
+    odd = [line for line, wanted in zip(modes, MODES, strict=True) if line != " ".join(wanted)]
+    assert not odd, f"open to others than it should be: {', '.join(odd)}"
 
 
 @pytest.mark.control("dengbao:8.1.5.1.a", "dengbao:8.1.5.2.a", "dengbao:8.1.5.3.a", "iso27001:A.8.2")
@@ -258,76 +268,9 @@ def test_each_duty_reaches_of_the_crm_what_is_its_own(people, observe, topology,
         assert said["me"] == one.name
         assert (said["verbs"] == "yes") is (one.duty == "system"), f"{one.name} ({one.duty}): verbs {said['verbs']!r}"
         assert said["secret"] == "0", f"{one.name} reads the CRM's password"
+        assert not said["reads"], f"{one.name} reads {said['reads']}, where attachments lie"
         assert not said["writes"], f"{one.name} may write {said['writes']}"
         if one.duty != "system":
             assert (said["records"] == "1") is (one.duty == "audit"), (
                 f"{one.name} ({one.duty}): records {said['records']}"
             )
-
-
-MODELS = "/usr/lib/python3/dist-packages/trytond/model/modelstorage.py"
-UNIT = "/run/systemd/system/jinku-crm.service.d/90-sabotage.conf"
-SABOTAGE = (
-    Sabotage(
-        "everybody may do everything, and nothing is validated",
-        on="application",
-        breaks=f"cp -a {MODELS} /run/sabotage.models && sed -i 's/^    def _validate(cls, records, field_names=None):/&\\n        return/' {MODELS}"
-        " && cp -a /usr/lib/python3/dist-packages/trytond/ir/model.py /run/sabotage.access"
-        " && sed -i 's/^    def check(cls, model_name.*/&\\n        return True/' /usr/lib/python3/dist-packages/trytond/ir/model.py",
-        mends=f"cp -a /run/sabotage.models {MODELS}; cp -a /run/sabotage.access /usr/lib/python3/dist-packages/trytond/ir/model.py;"
-        " rm -f /run/sabotage.models /run/sabotage.access",
-        kills=(
-            "test_users_do_what_their_group_may_and_nothing_else",
-            "test_the_crm_takes_no_record_that_breaks_its_rules",
-        ),
-    ),
-    Sabotage(
-        "leavers keep their way in, a user has no group, and a rule on records is off",
-        on="application",
-        where="database",
-        breaks=f"{CHANGE} -c \"create function sabotage() returns trigger language plpgsql as 'begin new.active = true; return new; end'\""
-        " -c \"insert into res_user (id, login, name, active, menu, password_hash) select top + 1000 + case when hash is null then 1 else 2 end, login, login, login = 'sabotage-here', menu, hash from"
-        f" (select min(menu) menu, max(id) top from res_user) m, (values ('sabotage-gone', '{OF_CHANGEME}'), ('sabotage-here', null)) v (login, hash)\""
-        ' -c "create trigger sabotage before update on res_user for each row execute function sabotage()"'
-        ' -c "alter table sale_sale alter column state drop not null"',
-        mends=f'{CHANGE} -c "drop trigger if exists sabotage on res_user" -c "drop function if exists sabotage()"'
-        ' -c "delete from res_user where login like \'sabotage-%\'" -c "alter table sale_sale alter column state set not null"',
-        kills=(
-            "test_nothing_is_left_of_a_leaver_s_way_in",
-            "test_a_leaver_is_out_at_once",
-            "test_every_user_has_a_group_and_every_record_its_bounds",
-        ),
-    ),
-    Sabotage(
-        "no reference of an order is looked at any more",
-        on="application",
-        where="database",
-        breaks=f"{CHANGE} -c 'alter table sale_sale disable trigger all'",
-        mends=f"{CHANGE} -c 'alter table sale_sale enable trigger all'",
-        kills=("test_every_user_has_a_group_and_every_record_its_bounds",),
-    ),
-    Sabotage(
-        "the CRM records nothing, and may write the log",
-        on="application",
-        breaks=f"mkdir -p $(dirname {UNIT}) && printf '[Service]\\nStandardOutput=null\\nStandardError=null\\nProtectSystem=no\\n' > {UNIT}"
-        " && setfacl -m u:tryton:rwx /var/log && systemctl daemon-reload && systemctl restart jinku-crm.service",
-        mends=f"rm -f {UNIT}; setfacl -x u:tryton /var/log; systemctl daemon-reload; systemctl restart jinku-crm.service",
-        kills=(
-            "test_the_crm_records_and_cannot_help_it",
-            "test_a_refused_login_is_on_record_at_the_log_tier",
-            "test_the_crm_can_neither_change_its_records_nor_stop_them",
-        ),
-        settle=8.0,
-    ),
-    Sabotage(
-        "auditors and security administrators have the verbs of the CRM",
-        on="application",
-        breaks="printf '%%jinku-audit ALL=(root) NOPASSWD: /usr/bin/jinku-crm *\\n%%jinku-security ALL=(root) NOPASSWD: /usr/bin/jinku-crm *\\n'"
-        " > /etc/sudoers.d/zz-sabotage && chmod 440 /etc/sudoers.d/zz-sabotage",
-        mends="rm /etc/sudoers.d/zz-sabotage",
-        kills=(
-            "test_only_the_system_duty_has_the_verbs_of_the_crm",
-            "test_each_duty_reaches_of_the_crm_what_is_its_own",
-        ),
-    ),
-)
