@@ -7,7 +7,7 @@ import pytest
 import yaml
 from crm_installed import ADMINISTRATORS, differences, missing_modules, surplus_modules
 from running_settings import Reader, behind_their_files
-from test_application import CHANGE, CONF, database, of_the_crm  # noqa: F401 - database is a fixture
+from test_application import CHANGE, CONF, OF_CHANGEME, OLDEST_PASSWORD, database, of_the_crm  # noqa: F401 - database is a fixture
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.places import CHECKOUT
@@ -57,6 +57,22 @@ def test_only_declared_people_administer_the_crm(database, topology):  # noqa: F
     assert not keys, f"a key opens it without a login: {', '.join(keys)}"
 
 
+@pytest.mark.control("dengbao:8.1.4.1.a", "iso27001:A.5.17")
+@pytest.mark.objects("application")
+@pytest.mark.setting
+def test_every_password_of_the_crm_has_an_end(database):  # noqa: F811 - a fixture
+    """Of each active user the database says when the password has to be changed: within a quarter, of nobody never.
+
+    zh: 数据库中每个有效用户的口令均有到期时间，且不超过一个季度；不存在永不过期的口令。
+    """
+    lasting = of_the_crm(
+        database,
+        "select login || ': ' || coalesce(password_until::text, 'never') from res_user where active and password_hash is not null and"
+        f" (password_until is null or password_until > current_timestamp at time zone 'UTC' + interval '{OLDEST_PASSWORD + 86400} s')",
+    )
+    assert not lasting, f"good for too long: {', '.join(lasting)}"
+
+
 @pytest.mark.control("dengbao:8.1.4.1.a", "dengbao:8.1.4.1.b", "iso27001:A.5.17", "iso27001:A.8.5")
 @pytest.mark.objects("application")
 @pytest.mark.setting
@@ -103,6 +119,15 @@ SABOTAGE = (
         ' -c "update one set id = id + 100000, next_call = \'2099-01-01\'" -c "insert into ir_cron select * from one"',
         mends=f'{CHANGE} -c "delete from ir_cron where id > 100000"',
         kills=("test_rights_rules_and_programs_of_the_crm_are_those_of_its_modules",),
+    ),
+    Sabotage(
+        "a password of the CRM never has to be changed",
+        on="application",
+        where="database",
+        breaks=f'{CHANGE} -c "insert into res_user (id, login, name, active, menu, password_hash, password_temporary) select max(id) + 1000,'
+        f" 'sabotage', 'sabotage', true, min(menu), '{OF_CHANGEME}', false from res_user\"",
+        mends=f"{CHANGE} -c \"delete from res_user where login = 'sabotage'\"",
+        kills=("test_every_password_of_the_crm_has_an_end",),
     ),
     Sabotage(
         "one more administrator",
