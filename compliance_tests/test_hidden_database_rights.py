@@ -40,9 +40,13 @@ def test_no_other_role_logs_in_or_borrows_rights(host):
     shown = sql(
         host,
         "select c.relname, g.grantee::regrole from pg_class c, aclexplode(c.relacl) g where g.grantee <> 10"
-        " and c.relname in ('pg_authid', 'pg_shadow', 'pg_user_mapping', 'pg_subscription')",
+        " and c.relname in ('pg_authid', 'pg_shadow', 'pg_user_mapping', 'pg_subscription')"
+        # A right to a setting is kept apart: with one to pgaudit.log a role takes itself out of the record.
+        " union all select parname, g.grantee::regrole from pg_parameter_acl p, aclexplode(p.paracl) g where g.grantee <> 10",
     )
-    assert not shown, f"reads what passwords are checked by: {', '.join(shown)}"
+    assert not shown, (
+        f"reads what passwords are checked by, or sets what only the administrator may: {', '.join(shown)}"
+    )
     for database in sql(host, "select datname from pg_database where datallowconn"):
         files = host.check_output(
             f"{PSQL} -d %s -c %s",
@@ -123,6 +127,13 @@ SABOTAGE = (
         breaks=f"{ALTER} -d crm -c 'CREATE TRIGGER sabotage BEFORE UPDATE ON res_group FOR EACH ROW EXECUTE FUNCTION"
         " suppress_redundant_updates_trigger()'",
         mends=f"{ALTER} -d crm -c 'DROP TRIGGER sabotage ON res_group'",
+        kills=("test_no_other_role_logs_in_or_borrows_rights",),
+    ),
+    Sabotage(
+        "the CRM's role may take itself out of the record",
+        on="database",
+        breaks=f"{ALTER} -c 'GRANT SET ON PARAMETER pgaudit.log TO crm'",
+        mends=f"{ALTER} -c 'REVOKE SET ON PARAMETER pgaudit.log FROM crm'",
         kills=("test_no_other_role_logs_in_or_borrows_rights",),
     ),
     Sabotage(
