@@ -94,9 +94,9 @@ def test_sshd_takes_declared_keys_only_from_anybody(host, topology, places, subj
 @pytest.mark.objects("host")
 @pytest.mark.setting
 def test_nobody_else_becomes_root(host, topology):
-    """Sudo knows root, the automation and declared people only; who is no system administrator gets commands with their arguments; no file lends rights.
+    """Sudo knows root, the automation and declared people only; who is no system administrator gets commands with their arguments; no file lends rights, no home is open.
 
-    zh: sudo 仅授权 root、自动化账户与已声明人员；非系统管理员的命令参数均被限定；无多余的 setuid 程序与文件能力。
+    zh: sudo 仅授权 root、自动化账户与已声明人员；非系统管理员的命令参数均被限定；无多余的 setuid 程序与文件能力，主目录不可被他人写入。
     """
     duties = {operator.name: operator.duty for operator in topology.env.operators if operator.state == "present"}
     told = ask(host, "sudo_rights.py").splitlines()
@@ -110,10 +110,13 @@ def test_nobody_else_becomes_root(host, topology):
             free = [one for one in told_of if whom != name and (" " not in one.strip() or "*" in one)]
             assert not free, f"{name} ({duties[name]}) runs with any arguments: {', '.join(free)}"
     lent = [line.split(" ", 1) for line in ask(host, "lent_rights.py", timeout=60).splitlines()]
-    raised, capable = ({path for how, path in lent if how == which} for which in ("setuid", "capable"))
+    raised, capable, written = (
+        {path for how, path in lent if how == which} for which in ("setuid", "capable", "written")
+    )
     assert raised, "no program is setuid, sudo neither: the walk saw nothing"
     assert not raised - SETUID, f"setuid or setgid: {', '.join(sorted(raised - SETUID))}"
     assert not capable - CAPABLE, f"with capabilities of their own: {', '.join(sorted(capable - CAPABLE))}"
+    assert not written, f"others write what its owner's shell runs: {', '.join(sorted(written))}"
 
 
 #: Where systemd has services look for programs.
@@ -255,6 +258,13 @@ SABOTAGE = (
         victim="db1",
         breaks="cp /bin/bash /var/lib/postgresql/sabotage && chmod 4755 /var/lib/postgresql/sabotage",
         mends="rm /var/lib/postgresql/sabotage",
+        kills=("test_nobody_else_becomes_root",),
+    ),
+    Sabotage(
+        "others write what a person's shell runs",
+        on="host",
+        breaks='one=/home/$(ls /etc/ssh/principals.d | head -n 1); echo "$(stat -c %a $one) $one" > /run/sabotage.home && chmod 0777 $one',
+        mends="chmod $(cat /run/sabotage.home) && rm /run/sabotage.home",
         kills=("test_nobody_else_becomes_root",),
     ),
     Sabotage(

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A script that a control test runs on a host takes along what it shares with others, in the same question."""
 
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,3 +68,19 @@ def test_files_that_lend_rights_are_looked_for_on_every_file_system_that_lets_th
         "9 1 7:2 / /var/log/remote rw,nosuid - ext4 /dev/loop2 rw",
     ]
     assert program["places"](told) == ["/", "/run/jinku/volumes/data", "/srv/a b"]
+
+
+def test_a_home_that_others_write_lets_them_act_as_its_owner(tmp_path, monkeypatch):
+    text = (CHECKOUT / "compliance_tests/asked/lent_rights.py").read_text(encoding="utf-8")
+    program = {"__name__": "lent_rights"}
+    exec(compile(text, "lent_rights.py", "exec"), program)  # noqa: S102 - as a host runs it: no module of ours is there
+    (tmp_path / "home").mkdir(mode=0o750)
+    (tmp_path / "home/.bashrc").touch(mode=0o644)
+    monkeypatch.setitem(program, "PEOPLE", range(os.getuid(), os.getuid() + 1))
+    owner = SimpleNamespace(pw_uid=os.getuid(), pw_dir=str(tmp_path / "home"))
+    service = SimpleNamespace(pw_uid=100, pw_dir="/tmp")  # everybody writes there, and it is nobody's home
+    found = program["written_by_others"]
+    assert list(found([owner, service])) == []
+    (tmp_path / "home/.bashrc").chmod(0o666)
+    (tmp_path / "home").chmod(0o770)
+    assert {f"{tmp_path}/home", f"{tmp_path}/home/.bashrc"} <= set(map(str, found([owner, service])))

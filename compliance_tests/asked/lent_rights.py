@@ -1,17 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs on a host as root: the programs whose file lends rights to whoever starts them.
+"""Runs on a host as root: the programs whose file lends rights to whoever starts them, and what lets one account act as another.
 
 A line each: `setuid PATH` by its mode (setuid or setgid), `capable PATH` by a capability of the file. One walk for both: it is what takes
-the time. It goes over the root and over each other file system that is not mounted nosuid, such as a volume.
+the time. It goes over the root and over each other file system that is not mounted nosuid, such as a volume. `written PATH`: a home, or a
+file in it that its owner's shell runs, which others may write.
 """
 
 import os
+import pwd
 import re
 import subprocess
 from pathlib import Path
 
 #: File systems that keep files; what the kernel shows of itself is none.
 KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay", "tmpfs", "ramfs")
+
+
+#: Numbers of people's accounts.
+PEOPLE = range(1000, 65534)
+#: What a shell runs by itself, and the home that they lie in.
+RUN = ("", ".bashrc", ".profile", ".bash_profile", ".bash_login", ".bash_logout", ".ssh")
+
+
+def written_by_others(accounts):
+    """Of root and of people: their homes, and what their shells run, as far as it is another's or others may write it."""
+    for one in accounts:
+        if one.pw_uid == 0 or one.pw_uid in PEOPLE:
+            for path in (Path(one.pw_dir) / name for name in RUN):
+                try:
+                    seen = path.stat()
+                except OSError:
+                    continue
+                if seen.st_uid not in (0, one.pw_uid) or seen.st_mode & 0o022:
+                    yield path
 
 
 def places(mounts):
@@ -43,3 +64,5 @@ if __name__ == "__main__":
                 print("capable", os.fsdecode(name))
         except OSError:
             continue
+    for path in written_by_others(pwd.getpwall()):
+        print("written", path)
