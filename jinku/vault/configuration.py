@@ -12,7 +12,7 @@ import hvac
 from jinku.pki import Authority, remaining_days
 from jinku.vault.backup_key import keep_backup_key
 from jinku.vault.fleet import Fleet, Machine
-from jinku.vault.people import configure_people
+from jinku.vault.people import TOKENS, configure_people
 from jinku.vault.policies import policies_of, tier_policies
 from jinku.vault.settings import Settings
 
@@ -131,6 +131,16 @@ def _machine(machine: Machine, identity: str, settings: Settings) -> None:
         "allow_subdomains": False,
         "allow_glob_domains": False,
         "allow_localhost": False,
+        # an end in a role would hold past every length of life, and names that are not looked at are anybody's
+        "not_after": "",
+        "not_before": "",
+        "cn_validations": ["email", "hostname"],
+        "allow_token_displayname": False,
+        "code_signing_flag": False,
+        "ext_key_usage": [],
+        "ext_key_usage_oids": [],
+        "basic_constraints_valid_for_non_ca": False,
+        "issuer_ref": "default",
     }
     elliptic = {"key_type": "ec", "key_bits": 256, "key_usage": ["DigitalSignature"]}
     leaf = {"allowed_domains": machine.names, "allow_ip_sans": True, "allowed_ip_sans_cidr": machine.networks}
@@ -144,7 +154,13 @@ def _machine(machine: Machine, identity: str, settings: Settings) -> None:
         {**exact, **elliptic, **own, "use_csr_sans": False, "max_ttl": _YEAR, "ttl": _YEAR},
     )
     # bound to the machine's addresses: a stolen identity logs in from nowhere else
-    tokens = {"token_bound_cidrs": machine.networks, "token_ttl": _HOUR, "token_max_ttl": _HOUR, "token_period": 0}
+    tokens = {
+        **TOKENS,
+        "token_bound_cidrs": machine.networks,
+        "token_ttl": _HOUR,
+        "token_max_ttl": _HOUR,
+        "display_name": role,
+    }
     settings.keep(
         f"auth/hosts/certs/{role}",
         {
@@ -166,8 +182,8 @@ def _machine(machine: Machine, identity: str, settings: Settings) -> None:
             "token_no_default_policy": True,
             "token_ttl": 5 * _MINUTE,
             "token_max_ttl": 5 * _MINUTE,
+            **TOKENS,
             "token_num_uses": 1,
-            "token_period": 0,
         },
     )
 

@@ -19,6 +19,7 @@ __all__ = [
     "DUTY_POLICY",
     "HOST_CA",
     "SIGNED_SECONDS",
+    "TOKENS",
     "USER_CA",
     "configure_people",
     "export_authorities",
@@ -29,6 +30,8 @@ _HOUR, _DAY = 3600, 86400
 #: How long a person's SSH certificate is valid: a working day.
 SIGNED_SECONDS = 8 * _HOUR
 _HOST_SECONDS = 30 * _DAY
+#: What every login gives: tokens that can be ended (batch tokens cannot, and no list has them) and that nothing makes last longer.
+TOKENS = {"token_type": "default", "token_period": 0, "token_explicit_max_ttl": 0, "token_num_uses": 0}
 #: Names of the files in <state>/ssh with the public keys of the two authorities.
 USER_CA, HOST_CA = "user_ca.pub", "host_ca.pub"
 #: What a duty may do at the vault beside having one's own key signed.
@@ -72,8 +75,22 @@ def _public_key(client: hvac.Client, mount: str) -> str:
     return str(answer["data"]["public_key"]).strip() if answer else ""
 
 
+#: What opens a role is named as well, though it is the default: `keep` leaves alone what it is not told of. Without a principal a
+#: host's certificate would be good for every host.
+_EXACT = {
+    "allow_empty_principals": False,
+    "allowed_users_template": False,
+    "allowed_domains_template": False,
+    "default_user_template": False,
+    "default_extensions_template": False,
+    "not_before_duration": 30,
+    "algorithm_signer": "default",
+}
+
+
 def _host_role(machine: Machine) -> dict[str, Any]:
     return {
+        **_EXACT,
         "key_type": "ca",
         "allow_user_certificates": False,
         "allow_host_certificates": True,
@@ -90,6 +107,7 @@ def _person_role(fleet: Fleet, person: Person) -> dict[str, Any]:
     bastions = [address for machine in fleet.of_tier("bastion") for address in machine.addresses]
     allowed = ["permit-port-forwarding", "permit-pty"]
     return {
+        **_EXACT,
         "key_type": "ca",
         "allow_user_certificates": True,
         "allow_host_certificates": False,
@@ -118,7 +136,9 @@ def _entry(fleet: Fleet, person: Person) -> dict[str, Any]:
         "token_bound_cidrs": bastions,
         "token_ttl": _HOUR,
         "token_max_ttl": _HOUR,
-        "token_period": 0,
+        # how the audit log calls them
+        "display_name": person.name,
+        **TOKENS,
     }
 
 

@@ -100,6 +100,14 @@ def test_more_rights_for_one_of_ours_are_found(vault: World, root: hvac.Client) 
         ("pki_identity/roles/host-far1", "allow_any_name", True),
         ("auth/hosts/certs/host-far1", "token_period", 864000),
         ("pki_int/roles/host-far1", "allowed_domains", ["vault.test.jinku"]),
+        ("pki_int/roles/host-far1", "not_after", "2040-01-01T00:00:00Z"),
+        ("pki_int/roles/host-far1", "cn_validations", ["disabled"]),
+        ("auth/hosts/certs/host-far1", "token_type", "batch"),
+        ("auth/hosts/certs/host-far1", "display_name", "somebody-else"),
+        ("ssh_hosts/roles/host-far1", "allow_empty_principals", True),
+        ("ssh_people/roles/li-na", "not_before_duration", 864000),
+        ("auth/people/certs/li-na", "token_type", "batch"),
+        ("auth/people/certs/li-na", "display_name", "somebody-else"),
     ):
         with altered(root, path, key, value):
             assert any(path in line for line in found(vault)), f"{path}: {key}"
