@@ -136,7 +136,7 @@ def test_nothing_that_is_gone_at_the_next_start_changes_a_service(host):
     told = host.check_output(
         "{ systemctl show '*' -p FragmentPath,DropInPaths | tr ' =' '\\n\\n' | grep '^/run/';"
         " find /run/systemd/system /run/systemd/system.control /run/systemd/*.conf.d /run/sysctl.d /run/tmpfiles.d"
-        " /run/modprobe.d -mindepth 1 ! -path /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
+        " /run/modprobe.d /run/polkit-1/rules.d -mindepth 1 ! -path /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
         " grep -hvE '^[bcd]!? /dev/' /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
         " find /var/spool/cron /var/spool/at -type f ! -name .SEQ 2>/dev/null; true; }"
         " | grep -vE '^/run/systemd/generator|\\.scope$|netplan' | sort -u; true"
@@ -279,6 +279,13 @@ SABOTAGE = (
         on="host",
         breaks="systemctl set-environment PYTHONPATH=/run/sabotage",
         mends="systemctl unset-environment PYTHONPATH",
+        kills=("test_nothing_that_is_gone_at_the_next_start_changes_a_service",),
+    ),
+    Sabotage(
+        "until the next start a rule says who may stop services without sudo",
+        on="host",
+        breaks="[ -d /run/polkit-1/rules.d ] || touch /run/sabotage.polkit; mkdir -p /run/polkit-1/rules.d && echo '// sabotage' > /run/polkit-1/rules.d/sabotage.rules",
+        mends="rm /run/polkit-1/rules.d/sabotage.rules; if [ -e /run/sabotage.polkit ]; then rm -r /run/polkit-1/rules.d /run/sabotage.polkit; fi",
         kills=("test_nothing_that_is_gone_at_the_next_start_changes_a_service",),
     ),
     Sabotage(
