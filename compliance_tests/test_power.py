@@ -15,6 +15,7 @@ CHARGE_PERCENT = 80
 #: Beyond the orderly stop itself: the last host needs time to be off, and mains may fail twice.
 RESERVE_S = 60
 SETTINGS = "/etc/jinku/power/upsmon.conf"
+ACCOUNTS = "/etc/jinku/power/upsd.users"
 UPSMON = Reader("nut-monitor.service", SETTINGS)
 
 
@@ -81,6 +82,13 @@ def test_the_host_stops_in_its_turn(host, topology, subject, ups):
         # Of two lines upsmon takes the last; of two UPSes one that is none would do.
         said = [one for one in lines if one.split()[0] == line.split()[0]]
         assert said == [line], f"{SETTINGS}: {' and '.join(said) or 'nothing'}, not {line}"
+    if primary:
+        # Whose accounts these are, and their passwords, is left out.
+        told = host.check_output(rf"sed -E '/^ *(#|password|$)/d; s/^ *\[.*/account/' {ACCOUNTS}").splitlines()
+        rights = sorted(line.strip() for line in told)
+        assert rights == ["account", "account", "upsmon primary", "upsmon secondary"], (
+            f"{ACCOUNTS}: others than hosts that listen and the primary, or more than that: {rights}"
+        )
     found = behind_their_files(host, UPSMON)
     assert not found, "; ".join(found)
     states = host.check_output("ps -o stat= -C upsmon; true").split()
@@ -118,7 +126,7 @@ def test_no_host_may_stop_the_others(host, subject, ups):
 
 
 _UPS = "/run/jinku-ups/ups-a.dev"
-_USERS = "/etc/jinku/power/upsd.users"
+_USERS = ACCOUNTS
 
 SABOTAGE = (
     Sabotage(
@@ -161,6 +169,16 @@ SABOTAGE = (
         on="host",
         breaks="kill -STOP $(pidof upsmon)",
         mends="kill -CONT $(pidof upsmon)",
+        kills=("test_the_host_stops_in_its_turn",),
+        settle=1.0,
+    ),
+    Sabotage(
+        "every host may tell the UPS to switch itself off",
+        on="host",
+        victim="room1",
+        breaks=f"cp -p {_USERS} /run/sabotage.users && sed -i 's/^ *upsmon secondary/&\\n  instcmds = ALL/' {_USERS}"
+        " && systemctl kill --signal=HUP nut-server",
+        mends=f"cp -p /run/sabotage.users {_USERS} && rm /run/sabotage.users && systemctl kill --signal=HUP nut-server",
         kills=("test_the_host_stops_in_its_turn",),
         settle=1.0,
     ),
