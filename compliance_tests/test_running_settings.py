@@ -50,6 +50,33 @@ def test_sshd_and_the_recorders_run_with_what_their_files_hold(host):
     assert not found, "; ".join(found)
 
 
+# Names of the forwarder's files; then, of what holds for this host's own lines (a receiver's rules are indented), whatever picks some out.
+PICKED_OUT = (
+    "cd /etc/rsyslog.d && ls -- *-jinku-*.conf && echo == && { cat /etc/rsyslog.conf $(ls -- *-jinku-*.conf | grep -v ^80-);"
+    " sed 's/^ .*//' 80-jinku-*.conf 2>/dev/null; } | grep -v '^ *#' | grep -E '^ *(if |:|[a-z*,]+[.][*!=a-z;,.]+[[:space:]]|stop|&|call )|~ *$'; true"
+)
+FORWARDERS = {
+    f"{name}.conf" for name in ("50-jinku-openbao", "80-jinku-receiver", "80-jinku-witness", "90-jinku-forward")
+}
+# Seals are sent to the witness as well; nothing else is looked at.
+SEALS = 'if $programname == "jinku-seal" '
+
+
+@pytest.mark.control("dengbao:8.1.4.3.a", "dengbao:8.1.5.4.d", "iso27001:A.8.15")
+@pytest.mark.objects("host")
+@pytest.mark.setting
+def test_every_line_is_forwarded(host):
+    """The forwarder's files send every line of the host to the log tier: no rule picks some out, or stops others.
+
+    zh: 转发配置将本机全部日志行送往日志层，不存在筛选或丢弃规则。
+    """
+    names, _, picked = host.check_output(PICKED_OUT).partition("==")
+    strange = sorted(set(names.split()) - FORWARDERS)
+    assert not strange, f"the forwarder also reads {', '.join(strange)}"
+    lines = [line for line in picked.splitlines() if line.strip() and not line.startswith(SEALS)]
+    assert lines == ["call forward"], f"lines are picked out: {'; '.join(lines) or 'nothing is forwarded'}"
+
+
 @pytest.mark.control("dengbao:8.1.3.3.a", "dengbao:8.1.4.4.d", "iso27001:A.8.20")
 @pytest.mark.objects("edge")
 @pytest.mark.setting
@@ -168,6 +195,21 @@ SABOTAGE = (
         ),
         mends="systemctl reload ssh",
         kills=("test_sshd_and_the_recorders_run_with_what_their_files_hold",),
+    ),
+    Sabotage(
+        "what sshd says is not forwarded",
+        on="host",
+        breaks="echo ':programname, isequal, \"sshd-session\" stop' > /etc/rsyslog.d/10-jinku-sabotage.conf",
+        mends="rm /etc/rsyslog.d/10-jinku-sabotage.conf && systemctl restart rsyslog.service",
+        kills=("test_every_line_is_forwarded",),
+    ),
+    Sabotage(
+        "only what is a warning is forwarded",
+        on="host",
+        breaks="cp -a /etc/rsyslog.d/90-jinku-forward.conf /run/sabotage.forward"
+        " && sed -i 's/^call forward/if $syslogseverity <= 4 then call forward/' /etc/rsyslog.d/90-jinku-forward.conf",
+        mends="cp -a /run/sabotage.forward /etc/rsyslog.d/90-jinku-forward.conf && rm /run/sabotage.forward && systemctl restart rsyslog.service",
+        kills=("test_every_line_is_forwarded",),
     ),
     Sabotage(
         "the edge only watches, and its files are as they were",
