@@ -37,7 +37,9 @@ def strange_rules(host: Host, settings: list[str]) -> list[str]:
     """In words: rules of neither the role nor the Core Rule Set, rules of the role that are gone, and what takes rules or fields away."""
     numbers, exceptions = _own_rules()
     of_the_set = set(
-        host.check_output(r"grep -ohE '\bid:[0-9]+' /usr/share/coreruleset/*.conf | cut -c4- | sort -u").split()
+        host.check_output(
+            r"grep -ohE '^SecRule(Remove|Update).*|\bid:[0-9]+' /usr/share/coreruleset/*.conf | sed 's/^id://' | sort -u"
+        ).splitlines()
     )
     named = [set(_ID.findall(line)) for line in settings if line.lower().startswith(("secrule ", "secaction "))]
     loaded = set().union(*named)
@@ -45,4 +47,4 @@ def strange_rules(host: Host, settings: list[str]) -> list[str]:
     found = [f"rule {min(one)} is none of ours and none of the set's" for one in named if one and not one & known]
     found += [f"rule {number} is gone" for number in sorted(numbers - loaded)]
     beside = (line for line in settings if _BESIDE.match(line))
-    return found + [line for line in beside if line not in exceptions and not line.endswith(_READS_MORE)]
+    return found + [line for line in beside if line not in exceptions | of_the_set and not line.endswith(_READS_MORE)]
