@@ -313,10 +313,11 @@ SABOTAGE = (
     Sabotage(
         "the CRM believes any database, takes well-known passwords, lends them for a year, and hears of rights late",
         on="application",
-        breaks=f"cp -a {CONF} /run/sabotage.conf && sed -i -e 's/sslmode=verify-full/sslmode=require/' -e 's#^forbidden = .*#forbidden = /dev/null#'"
+        breaks=f"cp -a {CONF} /run/sabotage.conf && echo sabotage > /run/sabotage.words"  # an empty file would be an error of the CRM's
+        " && sed -i -e 's/sslmode=verify-full/sslmode=require/' -e 's#^forbidden = .*#forbidden = /run/sabotage.words#'"
         f" -e 's/^reset_timeout = .*/reset_timeout = 31536000/' -e 's/^clean_timeout = .*/clean_timeout = 300/' {CONF}",
         # The CRM never read what was changed; that it was put back shows in its file's time only.
-        mends=f"cp -a /run/sabotage.conf {CONF} && rm /run/sabotage.conf && systemctl restart jinku-crm.service",
+        mends=f"cp -a /run/sabotage.conf {CONF} && rm /run/sabotage.conf /run/sabotage.words && systemctl restart jinku-crm.service",
         kills=(
             "test_the_crm_knows_its_database_by_certificate_and_name",
             "test_the_crm_takes_no_weak_password",
