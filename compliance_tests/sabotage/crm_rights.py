@@ -61,7 +61,7 @@ SABOTAGE = (
         on="application",
         breaks=f"mkdir -p $(dirname {UNIT}) && printf '[Service]\\nStandardOutput=null\\nStandardError=null\\nProtectSystem=no\\n' > {UNIT}"
         " && setfacl -m u:tryton:rwx /var/log && systemctl daemon-reload && systemctl restart jinku-crm.service",
-        mends=f"rm -f {UNIT}; setfacl -x u:tryton /var/log; systemctl daemon-reload; systemctl restart jinku-crm.service",
+        mends=f"rm -rf $(dirname {UNIT}); setfacl -x u:tryton /var/log; systemctl daemon-reload; systemctl restart jinku-crm.service",
         kills=(
             "test_the_crm_records_and_cannot_help_it",
             "test_a_refused_login_is_on_record_at_the_log_tier",
