@@ -62,8 +62,6 @@ def _say(env: Selection, step: Step) -> None:
     if step.stage == "taken":
         where = ", ".join(f"share.{name}.gpg" for name in step.holders) or "recovery.json"
         click.echo(f"the new shares hold, and the old ones open nothing any more: {where} in {folder}")
-    elif step.stage == "kept":
-        click.echo("the old shares hold: the vault had not taken the new ones; `jinku rekey` begins again")
     elif step.stage == "new":
         files = ", ".join(str(new_share_file(folder, name)) for name in step.holders)
         raise Failure(
@@ -73,8 +71,8 @@ def _say(env: Selection, step: Step) -> None:
         )
     elif step.stage == "either":
         raise Failure(
-            f"it is not known whether the vault took the new shares; all new ones (new-share.NAME.gpg) or all old ones tell:"
-            f" {step.given} of {step.needed} given",
+            "it is not known whether the vault took the new shares or forgot them; what fits tells. Give new ones"
+            f" (new-share.NAME.gpg) or old ones (share.NAME.gpg), not of both, from {folder}: {step.given} of {step.needed} given",
             ExitCode.INCOMPLETE,
         )
     else:

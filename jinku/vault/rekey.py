@@ -7,11 +7,15 @@
 
 The vault keeps the old key until it was shown enough of the new shares (require_verification). What it told meanwhile is in
 <state>/vault/rekey.json, with the nonce that tells our rekey from anybody else's; the vault itself forgets one when it restarts.
+
+A new share that was told is never removed because nothing is under way: the vault forgets a rekey that it took, too. Which shares
+hold is then told by those that fit (stage either).
 """
 
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +25,24 @@ from hvac.exceptions import Forbidden, InvalidRequest
 from hvac.exceptions import VaultError as HvacError
 from requests import RequestException
 
+from jinku.holders import rekey_file
 from jinku.vault.door import Door, VaultError
 from jinku.vault.fleet import Fleet
-from jinku.vault.shares import hand_over, keep, record, reserve, seal_of, share_file, split_of
+from jinku.vault.shares import hand_over, holds, keep, record, reserve, seal_of, share_file, split_of
 
 __all__ = ["Rekey", "Step", "new_share_file"]
 
 SCHEMA = "jinku/rekey/1"
+#: What the vault says of a share before it takes anything. It answers with the same code when its storage fails midway.
+_NOT_TAKEN = re.compile(
+    "incorrect key shares|already been provided|valid hex or base64|shorter than|longer than|compute key|incorrect nonce|may not rekey"
+)
 
 
 @dataclass(frozen=True)
 class Step:
     """How far it is. ``stage``: which shares are wanted (``given`` of ``needed``): old, new, or either where it is not known which hold;
-    taken: the new ones hold; kept: the old ones.
+    taken: the new ones hold.
 
     ``holders``: who has a share in a file of the own; nobody where the shares lie in recovery.json.
     """
@@ -46,7 +55,7 @@ class Step:
     @property
     def ended(self) -> bool:
         """Whether nothing more is wanted."""
-        return self.stage in ("taken", "kept")
+        return self.stage == "taken"
 
 
 def new_share_file(folder: Path, person: str) -> Path:
@@ -55,7 +64,7 @@ def new_share_file(folder: Path, person: str) -> Path:
 
 
 class _RefusedError(VaultError):
-    """The vault has read the request and said no: nothing came of it."""
+    """The vault has read the request and said no."""
 
 
 def _digest(share: str) -> str:
@@ -79,7 +88,7 @@ class Rekey:
         self._sort = "secret" if seal_of(door).by == "shamir" else "recovery"
         self._at = f"/v1/sys/rotate/{'root' if self._sort == 'secret' else 'recovery'}"
         self._folder = fleet.state / "vault"
-        self._file = self._folder / "rekey.json"
+        self._file = rekey_file(self._folder)
 
     def begin(self) -> Step:
         """Begin, or go on. :raises VaultError: another rekey is under way, the vault refuses, or there are too few keys."""
@@ -92,16 +101,27 @@ class Rekey:
                     f"{self._name}: a rekey that was not begun here is under way ({told['progress']} shares given); ask who began it,"
                     " or `jinku rekey --cancel` ends it"
                 )
-            if plan["stage"] != "old" or not told.get("verification_nonce"):
+            if plan["stage"] == "old" and not told.get("verification_nonce"):
                 return self._step(plan, told)
-            self._end()  # the vault told the new shares, and we were cut off before they were written: they are void
-        elif plan.get("stage") == "confirming":
-            # Did the vault take the last share, or restart before? Either set of shares proves itself.
+            if plan["stage"] != "old" and self._verifies():
+                return self._step(plan, told)
+            # It told the new shares, and we were cut off before they were written: they are void. Or it failed while it took them.
+            self._end()
+        if plan.get("stage") in ("new", "confirming"):
+            # Did the vault take the new shares, or forget them? Either set of shares proves itself.
             plan["doubt"] = True
         elif not plan.get("doubt"):
             self._forget()
             plan = {}
         return self._start(plan)
+
+    def _verifies(self) -> bool:
+        """Whether the vault waits for new shares in the rekey that is under way."""
+        try:
+            self._ask("get", "verify")
+        except _RefusedError:
+            return False
+        return True
 
     def give(self, share: str) -> Step:
         """Give one share, decrypted: hexadecimal or base64. :raises VaultError: it is refused; the count may begin anew."""
@@ -110,28 +130,34 @@ class Rekey:
 
     def own_share(self, step: Step) -> str:
         """The share that is wanted next, where it lies unencrypted on this machine; '' where people hold the shares."""
-        file = self._folder / "recovery.json"
         plan = self._plan()
-        if step.stage == "new" or plan.get("doubt"):
-            kept = plan.get("new", {})
-        else:
-            kept = json.loads(file.read_text()) if file.exists() else {}
-        return "" if step.ended or kept.get("encrypted", True) else str(kept["shares"][step.given])
+        if step.ended:
+            return ""
+        sets = [plan["new"]] if step.stage == "new" else self._sets_here(plan)[plan.get("refused", 0) :]
+        kept = sets[0] if sets else {}
+        return "" if kept.get("encrypted", True) else str(kept["shares"][step.given])
+
+    def _sets_here(self, plan: dict[str, Any]) -> list[dict[str, Any]]:
+        """Sets of shares that lie here unencrypted and may be those that hold; the old ones first."""
+        file = self._folder / "recovery.json"
+        sets = [json.loads(file.read_text())] if file.exists() else []
+        return [one for one in [*sets, *([plan["new"]] if plan.get("doubt") else [])] if not one["encrypted"]]
 
     def cancel(self) -> bool:
         """End a rekey that is under way, whoever began it; return whether there was one. The old shares stay as they are.
 
-        :raises VaultError: the vault may have taken the new shares already.
+        :raises VaultError: it is ended, but the vault may have taken the new shares already, so none is removed.
         """
         plan, told = self._plan(), self._told()
         ours = told["started"] and told["nonce"] == plan.get("nonce")
-        doubt = plan.get("doubt") or (plan.get("stage") in ("confirming", "confirmed") and not ours)
-        if doubt and not told["started"]:
-            raise VaultError(f"{self._name}: may have taken the new shares already; `jinku rekey` finds out")
+        stage = plan.get("stage")
+        doubt = plan.get("doubt") or stage in ("confirming", "confirmed") or (stage == "new" and not ours)
         if told["started"]:
             self._end()
-        if not doubt:
-            self._forget()
+        if doubt:
+            words = "nothing is under way any more, but it may have taken the new shares already"
+            raise VaultError(f"{self._name}: {words}; `jinku rekey` finds out")
+        self._forget()
         return bool(plan or told["started"])
 
     def _start(self, plan: dict[str, Any]) -> Step:
@@ -149,10 +175,10 @@ class Rekey:
         if split.keys:
             wanted["pgp_keys"] = list(split.keys)
         told = self._ask("put", "init", wanted)
-        plan |= {"schema": SCHEMA, "stage": "old", "nonce": told["nonce"], "given": []}
-        if not plan.get("doubt"):
-            # Whose shares they will be: environment.yaml may change before the vault tells them.
-            plan |= {"new": record(self._sort, split, []), "old": []}
+        plan |= {"schema": SCHEMA, "stage": "old", "nonce": told["nonce"], "given": [], "refused": 0}
+        # Whose shares they will be: environment.yaml may change before the vault tells them.
+        come = record(self._sort, split, [])
+        plan |= {"next": come} if plan.get("doubt") else {"new": come, "old": []}
         self._write(plan)
         return self._step(plan, told)
 
@@ -161,9 +187,15 @@ class Rekey:
             stage = "either" if plan.get("doubt") else "old"
             return Step(stage, int(told["progress"]), int(told["required"]), self._holders())
         new = plan["new"]
-        for person, own in zip(new["holders"], new["shares"], strict=False):
-            if not new_share_file(self._folder, person).exists():
-                hand_over(new_share_file(self._folder, person), own)
+        files = {
+            new_share_file(self._folder, person): own
+            for person, own in zip(new["holders"], new["shares"], strict=False)
+        }
+        for path in set(self._folder.glob("new-share.*.gpg")) - set(files):
+            path.unlink()  # of a try before, and void
+        for path, own in files.items():
+            if not holds(path, own):
+                hand_over(path, own)
         seen = self._ask("get", "verify")
         return Step("new", int(seen["progress"]), int(seen["t"]), tuple(new["holders"]))
 
@@ -186,32 +218,41 @@ class Rekey:
         return self._step(plan, self._told())
 
     def _prove(self, plan: dict[str, Any], share: str) -> Step:
-        """Take shares of either sort in a rekey that is ended as soon as they fit: then those that were given are those that hold."""
-        new = plan["new"]
+        """Take shares of either sort: those that were given are those that hold as soon as they fit, and nothing is removed before."""
+        reserve(self._file)
         try:
             told = self._ask("put", "update", {"key": share, "nonce": plan["nonce"]})
         except _RefusedError:
-            if self._told()["progress"]:  # the same share a second time, or no share at all: the others still count
+            if not self._set_is_refused(plan, share):
                 raise
-            self._write(plan | {"given": []})
-            if new["encrypted"] or share not in new["shares"]:
-                raise
-            self._end()  # they came from our own file, so the old ones it is
-            self._forget()
-            return Step("kept")
+            return self._step(self._plan(), self._told())
         plan["given"] = [*plan["given"], _digest(share)]
-        self._write(plan)
         if not told.get("complete"):
+            self._write(plan)
             return self._step(plan, self._told())
-        needed = int(self._told()["required"])
-        self._end()
-        if len(plan["given"]) != needed:  # a run was cut off before it wrote down what it had given
+        fit = plan["given"]
+        if len(fit) != int(self._told()["required"]):  # a run was cut off before it wrote down what it had given
+            self._end()
             return self._start(plan)
         # The old ones were given by more than half of their holders before: any such number of them has one of those.
-        if not set(plan["given"]) & set(plan["old"]):
+        if not set(fit) & set(plan["old"]):
+            self._end()
             return self._settle(plan)
-        self._forget()
-        return Step("kept")
+        new = {**plan["next"], "shares": told["keys_base64"]}
+        plan = {"schema": SCHEMA, "stage": "new", "nonce": plan["nonce"], "new": new, "old": fit}
+        keep(self._file, json.dumps(plan, indent=1) + "\n")
+        return self._step(plan, self._told())
+
+    def _set_is_refused(self, plan: dict[str, Any], share: str) -> bool:
+        """Whether the refused share was one of a set that lies here, and the other set may be those that hold; then that is next."""
+        told = self._told()
+        # Nothing is under way any more, or it was the same share a second time or no share at all, and the others still count.
+        if not told["started"] or told["progress"]:
+            return False
+        sets, refused = self._sets_here(plan), plan.get("refused", 0)
+        ours = refused < len(sets) and share in sets[refused]["shares"]
+        self._write(plan | {"given": [], "refused": refused + ours})
+        return ours and not refused
 
     def _give_new(self, plan: dict[str, Any], share: str) -> Step:
         seen = self._ask("get", "verify")
@@ -219,8 +260,9 @@ class Rekey:
             self._write(plan | {"stage": "confirming"})  # its answer may not reach us
         try:
             told = self._ask("put", "verify", {"key": share, "nonce": seen["nonce"]})
-        except _RefusedError:
-            self._write(plan | {"stage": "new"})
+        except _RefusedError as error:
+            if _NOT_TAKEN.search(str(error)):
+                self._write(plan)
             raise
         if told.get("complete"):
             return self._settle(plan)

@@ -19,6 +19,7 @@ __all__ = [
     "Split",
     "give",
     "hand_over",
+    "holds",
     "keep",
     "record",
     "reserve",
@@ -95,15 +96,33 @@ def keep(path: Path, text: str) -> None:
         stream.truncate()
         stream.flush()
         os.fsync(stream.fileno())
-    _draft(path).rename(path)
+    _put(_draft(path), path)
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Give a file that is written its name, on the disk too: the next step may make its predecessor void."""
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def hand_over(path: Path, share: str) -> None:
-    """Write an encrypted share (base64) to a file of its own, whole or not at all."""
+    """Write an encrypted share (base64) to a file of its own (0600), whole or not at all."""
     scratch = _draft(path)
-    scratch.touch(0o600)
-    scratch.write_bytes(base64.b64decode(share))
-    scratch.rename(path)
+    scratch.unlink(missing_ok=True)  # of a run that was cut off; nobody else's mode, and no link
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(base64.b64decode(share))
+        stream.flush()
+        os.fsync(stream.fileno())
+    _put(scratch, path)
+
+
+def holds(path: Path, share: str) -> bool:
+    """Whether a file is there and has this encrypted share (base64): not of a try before, and not cut short by a loss of power."""
+    return path.exists() and path.read_bytes() == base64.b64decode(share)
 
 
 def _seal(told: dict[str, object]) -> Seal:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from openpgp import PEOPLE as HOLDERS
 from openpgp import gpg
+from rekey_house import LATER, TEAM, House, by_itself, kept
 from vault_world import PEOPLE, Host, World, free_port, node, person
 
 from jinku.parts import PartError, unpack_part
@@ -107,3 +108,33 @@ def keys(tmp_path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
         gpg(home, "--passphrase", "", "--quick-gen-key", f"{holder}@test.jinku", "default", "default", "1d")
     yield home, tuple(base64.b64encode(gpg(home, "--export", f"{holder}@test.jinku")).decode() for holder in HOLDERS)
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)
+
+
+@pytest.fixture(scope="module")
+def house(vault: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    home = tmp_path_factory.mktemp("g")
+    for name in {*TEAM, *LATER}:
+        (home / name).mkdir(mode=0o700)
+        gpg(home / name, "--passphrase", "", "--quick-gen-key", f"{name}@test.jinku", "default", "default", "1d")
+    initialise(vault.fleet, vault.door)
+    with manager(vault.fleet, vault.door) as client:
+        configure(vault.fleet, client)
+    yield House(vault, home)
+    for ring in home.iterdir():
+        subprocess.run(["gpgconf", "--homedir", ring, "--kill", "gpg-agent"], check=True)
+
+
+@pytest.fixture(scope="module")
+def team(house: House) -> House:
+    """The same with a share for each of the team, where five lay in a file before: those of the file are given without asking."""
+    before = kept(house)["shares"]
+    with house.rekey(*TEAM) as one:
+        step = by_itself(one)
+        assert (step.stage, step.given, step.needed) == ("new", 0, 2)
+        assert one.own_share(step) == ""
+    written = [path.read_text(errors="ignore") for path in house.folder.iterdir() if path.name != "recovery.json"]
+    assert kept(house)["shares"] == before  # they hold until the new ones are tried
+    assert not any(share in text for share in before for text in written)
+    assert house.give(TEAM, house.share("li.wei", new=True), house.share("wang.fang", new=True)).stage == "taken"
+    assert kept(house)["encrypted"]
+    return house
