@@ -5,12 +5,17 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["leavers_words", "left_with_a_share", "share_file"]
+__all__ = ["left_with_a_share", "rekey_file", "share_file", "words_on_shares"]
 
 
 def share_file(folder: Path, person: str) -> Path:
     """Where the share of an operator lies, encrypted to that operator's OpenPGP key. ``folder``: <state>/vault."""
     return folder / f"share.{person}.gpg"
+
+
+def rekey_file(folder: Path) -> Path:
+    """What is there as long as a rekey is not ended. ``folder``: <state>/vault."""
+    return folder / "rekey.json"
 
 
 def left_with_a_share(folder: Path, people: Iterable[str]) -> list[str]:
@@ -22,8 +27,9 @@ def left_with_a_share(folder: Path, people: Iterable[str]) -> list[str]:
     return sorted(holders - set(people))
 
 
-def leavers_words(folder: Path, people: Iterable[str]) -> list[str]:
-    """A line for each of them, for whoever looks at the environment."""
-    return [
+def words_on_shares(folder: Path, people: Iterable[str]) -> list[str]:
+    """A line for each of them and for a rekey that is not ended, for whoever looks at the environment."""
+    begun = ["new shares of the vault's key were begun and do not hold yet; `jinku rekey` goes on"]
+    return (begun if rekey_file(folder).exists() else []) + [
         f"{name} left and holds a share of the vault's key; `jinku rekey`" for name in left_with_a_share(folder, people)
     ]

@@ -3,31 +3,70 @@
 
 import io
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import run
 from rich.console import Console
 
-from jinku.cli import up
+from jinku.cli import unseal, up
 from jinku.cli.exit_codes import ExitCode
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection
-from jinku.holders import leavers_words, share_file
+from jinku.holders import rekey_file, share_file, words_on_shares
 from jinku.places import Places
+from jinku.vault import VaultError
+from jinku.vault.shares import Seal
 
 WORDS = "wang-fang left and holds a share of the vault's key; `jinku rekey`"
 
 
 def test_who_left_is_named_once_and_nobody_else(tmp_path: Path) -> None:
-    assert leavers_words(tmp_path, ["li-na"]) == []
+    assert words_on_shares(tmp_path, ["li-na"]) == []
     (tmp_path / "recovery.json").write_text(json.dumps({"holders": ["li-na", "wang-fang"]}))
     share_file(tmp_path, "wang-fang").touch()
     share_file(tmp_path, "li-na").touch()
-    assert leavers_words(tmp_path, ["li-na", "chen-jie"]) == [WORDS]
+    assert words_on_shares(tmp_path, ["li-na", "chen-jie"]) == [WORDS]
     (tmp_path / "recovery.json").unlink()  # put away: the file of the own share still tells
-    assert leavers_words(tmp_path, ["li-na"]) == [WORDS]
-    assert leavers_words(tmp_path, ["li-na", "wang-fang"]) == []
+    assert words_on_shares(tmp_path, ["li-na"]) == [WORDS]
+    assert words_on_shares(tmp_path, ["li-na", "wang-fang"]) == []
+
+
+def test_a_rekey_that_is_not_ended_is_named_until_it_is(tmp_path: Path) -> None:
+    rekey_file(tmp_path).touch()
+    (said,) = words_on_shares(tmp_path, [])
+    assert "`jinku rekey` goes on" in said
+    rekey_file(tmp_path).unlink()
+    assert words_on_shares(tmp_path, []) == []
+
+
+@pytest.mark.usefixtures("own_places")
+@pytest.mark.parametrize("begun", [True, False])
+def test_unseal_names_the_new_shares_where_old_ones_are_refused_and_a_rekey_is_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], begun: bool
+) -> None:
+    def give(_door: object, _share: str) -> Seal:
+        raise VaultError("vault: the share is refused")
+
+    env = tmp_path / "mine"
+    assert run("init", env) == ExitCode.OK
+    vault = Places("mine").vault
+    vault.mkdir(parents=True)
+    if begun:
+        rekey_file(vault).touch()
+    for name, instead in {
+        "is_up": lambda _places: True,
+        "through_the_bastion": lambda _fleet: nullcontext(SimpleNamespace(server_name="vault")),
+        "seal_of": lambda _door: Seal(sealed=True, given=1, needed=2, by="shamir"),
+        "give": give,
+    }.items():
+        monkeypatch.setattr(unseal, name, instead)
+    monkeypatch.setattr("jinku.vault.Fleet.of", lambda *_: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO("00\n"))
+    assert run("unseal", "--env", env) == ExitCode.FAILED
+    assert ("new-share.NAME.gpg" in capsys.readouterr().err) is begun
 
 
 @pytest.mark.usefixtures("own_places")

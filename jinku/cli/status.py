@@ -8,7 +8,7 @@ from jinku.cli import secret
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
-from jinku.holders import leavers_words
+from jinku.holders import words_on_shares
 from jinku.ssh_access import is_up
 
 
@@ -48,7 +48,7 @@ def command(env: Selection, as_json: bool) -> None:
             click.echo()
         for line in (*_sites(nodes), *(secret.lacking(env) if _open(nodes) else ())):
             click.echo(line)
-    for line in leavers_words(env.places.vault, env.present):
+    for line in words_on_shares(env.places.vault, env.present):
         click.echo(line, err=True)  # no part of the document
     bad = [node.name for node in nodes if not node.healthy]
     if len(leading := status.primaries(nodes)) > 1:

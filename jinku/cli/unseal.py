@@ -7,6 +7,7 @@ import click
 
 from jinku.cli.exit_codes import ExitCode, Failure
 from jinku.cli.selection import Selection, environment_option
+from jinku.holders import rekey_file
 from jinku.ssh_access import is_up
 from jinku.vault import Fleet, VaultError, through_the_bastion
 from jinku.vault.shares import give, seal_of
@@ -37,7 +38,10 @@ def command(env: Selection) -> None:
                 click.echo(f"{door.server_name}: is open")
                 return
     except VaultError as error:
-        raise Failure(str(error)) from None
+        # Its answer to the last new share may not have reached us, so both sets are kept.
+        begun = rekey_file(env.places.vault).exists()
+        more = "; a rekey is not ended: if these do not fit, the new shares do (new-share.NAME.gpg)" if begun else ""
+        raise Failure(f"{error}{more}") from None
     raise Failure(f"sealed: {seal.given} of {seal.needed} shares given; the next operator's share", ExitCode.INCOMPLETE)
 
 

@@ -14,7 +14,7 @@ from jinku.cli.preflight import new_hosts, preflight
 from jinku.cli.progress import Progress
 from jinku.cli.selection import Selection, environment_option
 from jinku.converge import Convergence
-from jinku.holders import leavers_words
+from jinku.holders import words_on_shares
 from jinku.provision import SiteResult
 from jinku.ssh_access import is_up
 
@@ -132,7 +132,7 @@ def _last_lines(env: Selection, outcome: _Outcome, progress: Progress, seconds: 
     progress.line(f"CRM:    https://{server}/ (at {addresses})", "bold")
     for line in (*_login(env), *secret.lacking(env)):
         progress.line(line, "bold")
-    for line in leavers_words(env.places.vault, env.present):
+    for line in words_on_shares(env.places.vault, env.present):
         progress.line(line, "bold yellow")
 
 
