@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`jinku unseal`: each operator gives a share of the vault's key, until it opens."""
 
+import re
 import sys
 
 import click
@@ -11,6 +12,9 @@ from jinku.holders import rekey_file
 from jinku.ssh_access import is_up
 from jinku.vault import Fleet, VaultError, through_the_bastion
 from jinku.vault.shares import give, seal_of
+
+#: Characters; a share has 66, and a whole disk that somebody redirects is none.
+_LONGEST = 1024
 
 
 @click.command("unseal")
@@ -46,10 +50,16 @@ def command(env: Selection) -> None:
 
 
 def asked_share(prompt: str) -> str:
-    """One share from standard input, or typed unseen. :raises Failure: standard input is empty."""
+    """One share from standard input, or typed unseen. :raises Failure: standard input is empty, or no such text."""
     if sys.stdin.isatty():
         return str(click.prompt(prompt, hide_input=True, err=True)).strip()
-    text = sys.stdin.readline().strip()
+    try:
+        text = sys.stdin.readline(_LONGEST).strip()
+    except UnicodeDecodeError:
+        text = "\0"
     if not text:
         raise Failure("standard input: is empty; a decrypted share, as one line", ExitCode.USAGE)
+    if not re.fullmatch(r"[0-9A-Za-z+/]+={0,2}", text):
+        words = "is no share, which is hexadecimal or base64; what `gpg --decrypt` prints of the file"
+        raise Failure(f"standard input: {words}", ExitCode.USAGE)
     return text
