@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 
@@ -228,7 +229,7 @@ def test_the_key_without_the_code_gets_no_certificate(people, observe, topology,
 
 
 ENVIRONMENT = load_environment(os.environ.get("JINKU_ENV", "lab")).name
-LEAVERS_SHARE = share_file(Places(ENVIRONMENT).vault, LEAVER)
+LEAVERS_SHARE = shlex.quote(str(share_file(Places(ENVIRONMENT).vault, LEAVER)))
 SABOTAGE = (
     Sabotage(
         "a host takes people's certificates of a second authority, too",

@@ -52,8 +52,8 @@ def _by_itself(rekey: Rekey, step: Step) -> Step:
 
 
 def _wanted(step: Step) -> str:
-    sort = "" if step.stage == "either" else f"{step.stage} "
-    return f"{sort}share {step.given + 1} of {step.needed}"
+    sort = "new or old" if step.stage == "either" else step.stage
+    return f"{sort} share {step.given + 1} of {step.needed}"
 
 
 def _say(env: Selection, step: Step) -> None:

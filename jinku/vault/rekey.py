@@ -98,8 +98,8 @@ class Rekey:
         if told["started"]:
             if plan.get("nonce") != told["nonce"]:
                 raise VaultError(
-                    f"{self._name}: a rekey that was not begun here is under way ({told['progress']} shares given); ask who began it,"
-                    " or `jinku rekey --cancel` ends it"
+                    f"{self._name}: a rekey that was not begun here is under way ({told['progress']} shares given), or one that was"
+                    " cut off as it began; ask who began it, then `jinku rekey --cancel` ends it"
                 )
             if plan["stage"] == "old" and not told.get("verification_nonce"):
                 return self._step(plan, told)
@@ -139,9 +139,8 @@ class Rekey:
 
     def _sets_here(self, plan: dict[str, Any]) -> list[dict[str, Any]]:
         """Sets of shares that lie here unencrypted and may be those that hold; the old ones first."""
-        file = self._folder / "recovery.json"
-        sets = [json.loads(file.read_text())] if file.exists() else []
-        return [one for one in [*sets, *([plan["new"]] if plan.get("doubt") else [])] if not one["encrypted"]]
+        sets = [self._kept(), plan["new"]] if plan.get("doubt") else [self._kept()]
+        return [one for one in sets if not one.get("encrypted", True)]
 
     def cancel(self) -> bool:
         """End a rekey that is under way, whoever began it; return whether there was one. The old shares stay as they are.
@@ -162,7 +161,7 @@ class Rekey:
 
     def _start(self, plan: dict[str, Any]) -> Step:
         split = split_of(self._fleet)
-        if not split.keys and any(self._folder.glob("share.*.gpg")):
+        if not split.keys and (self._kept().get("encrypted") or any(self._folder.glob("share.*.gpg"))):
             raise VaultError(
                 "environment.yaml: operators: no OpenPGP key, and the shares are encrypted to some; at least 3 keys"
             )
@@ -185,7 +184,7 @@ class Rekey:
     def _step(self, plan: dict[str, Any], told: dict[str, Any]) -> Step:
         if plan["stage"] == "old":
             stage = "either" if plan.get("doubt") else "old"
-            return Step(stage, int(told["progress"]), int(told["required"]), self._holders())
+            return Step(stage, int(told["progress"]), int(told["required"]), tuple(self._kept().get("holders", ())))
         new = plan["new"]
         files = {
             new_share_file(self._folder, person): own
@@ -199,9 +198,11 @@ class Rekey:
         seen = self._ask("get", "verify")
         return Step("new", int(seen["progress"]), int(seen["t"]), tuple(new["holders"]))
 
-    def _holders(self) -> tuple[str, ...]:
+    def _kept(self) -> dict[str, Any]:
+        """The record of the shares that hold, or did before; {} where it was put away."""
         file = self._folder / "recovery.json"
-        return tuple(json.loads(file.read_text())["holders"]) if file.exists() else ()
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return found
 
     def _give_old(self, plan: dict[str, Any], share: str) -> Step:
         if plan.get("doubt"):

@@ -82,8 +82,9 @@ def _draft(path: Path) -> Path:
 def reserve(path: Path) -> None:
     """Take the room on the disk that :func:`keep` will need. :raises OSError: there is none."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(_draft(path), os.O_WRONLY | os.O_CREAT, 0o600)
+    descriptor = os.open(_draft(path), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        os.fchmod(descriptor, 0o600)  # it may lie there from a copy
         os.posix_fallocate(descriptor, 0, _ROOM)
     finally:
         os.close(descriptor)

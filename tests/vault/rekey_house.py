@@ -3,7 +3,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 from openpgp import gpg
 from vault_world import World
 
-from jinku.vault import Fleet, VaultError, operator
+from jinku.vault import Fleet, VaultError, operator, rekey
 from jinku.vault.rekey import Rekey, Step, new_share_file
 from jinku.vault.shares import give, share_file
 
@@ -100,3 +100,37 @@ def lost(monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> None:
         raise VaultError("no answer")
 
     monkeypatch.setattr(Rekey, "_ask", ask)
+
+
+class CutOff:
+    """Cuts a rekey off at one of its steps: each request, before it is sent and after it was, and each file that is written.
+
+    ``at``: number of that step, from 1 on; ``left``: how many are still to come before it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+        self.left = at
+        asked = Rekey._ask
+
+        def ask(one: Rekey, *words: Any) -> dict[str, Any]:
+            self._step()
+            told = asked(one, *words)
+            self._step()
+            return told
+
+        monkeypatch.setattr(Rekey, "_ask", ask)
+        for name in ("keep", "hand_over", "reserve"):
+            monkeypatch.setattr(rekey, name, self._cut(getattr(rekey, name)))
+
+    def _cut(self, write: Callable[..., None]) -> Callable[..., None]:
+        def cut(*words: Any) -> None:
+            self._step()
+            write(*words)
+            self._step()
+
+        return cut
+
+    def _step(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt

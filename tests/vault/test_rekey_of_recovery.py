@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a key on the host opens the vault, the shares are those of the recovery key: replaced in one go where they lie in a file."""
 
+import contextlib
 import json
 
 import pytest
-from rekey_house import by_itself, lost
+from rekey_house import CutOff, by_itself, lost
 from vault_world import World
 
 from jinku.vault import VaultError, operator
@@ -97,3 +98,31 @@ def test_shares_that_may_hold_stay_when_the_vault_refuses_them_for_another_reaso
         assert json.loads((folder / "rekey.json").read_text())["new"] == hold
         assert by_itself(run).stage == "taken"
     assert json.loads((folder / "recovery.json").read_text()) == hold
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_run_that_is_cut_off_at_any_step_is_ended_by_the_next_and_its_shares_hold(
+    ready: World, monkeypatch: pytest.MonkeyPatch, restarts: bool
+) -> None:
+    """The next run gives the shares that lie here, and it ends only if those hold. ``restarts``: the vault forgets, too."""
+    at, cut = 0, True
+    with operator(ready.fleet, ready.door, "recovery") as client:
+        while cut:
+            at += 1
+            with monkeypatch.context() as patch:
+                off = CutOff(patch, at)
+                with contextlib.suppress(KeyboardInterrupt):
+                    by_itself(Rekey(ready.fleet, ready.door, client))
+                cut = off.left <= 0
+            if restarts:
+                client.adapter.delete("/v1/sys/rotate/recovery/init")
+            run = Rekey(ready.fleet, ready.door, client)
+            try:
+                step = by_itself(run)
+            except VaultError:  # the vault has begun, and we were cut off before that was written
+                with contextlib.suppress(VaultError):
+                    run.cancel()
+                step = by_itself(run)
+            assert step == Step("taken"), f"cut off at step {at}"
+            assert not (ready.fleet.state / "vault/rekey.json").exists()
+    assert at > 40
