@@ -285,7 +285,14 @@ class Rekey:
         return Step("taken", holders=tuple(new["holders"]))
 
     def _plan(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        """What was written for this rekey; {} for none. :raises VaultError: it is damaged."""
+        try:
+            found: dict[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        except ValueError:
+            words = (
+                "is damaged, and may have the only new shares; bring it back from a copy, and remove nothing beside it"
+            )
+            raise VaultError(f"{self._file}: (file): {words}") from None
         return found
 
     def _write(self, plan: dict[str, Any]) -> None:

@@ -195,3 +195,17 @@ def test_files_that_were_half_replaced_are_replaced_by_the_next_run(
         assert one.begin() == Step("taken", holders=TEAM)
     assert [team.share(name) for name in TEAM] == new
     team.restart(new[0], new[2])
+
+
+def test_a_damaged_plan_is_told_and_removed_by_nobody(team: House) -> None:
+    team.to_the_new_ones()
+    file = team.folder / "rekey.json"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    for do in ("begin", "cancel"):
+        with team.rekey(*TEAM) as one, pytest.raises(VaultError, match="is damaged, and may have the only new shares"):
+            getattr(one, do)()
+    file.write_bytes(whole)
+    with team.rekey(*TEAM) as one:
+        assert one.begin().stage == "new"
+        assert one.cancel()
