@@ -34,7 +34,7 @@ _ENDS = {
 @click.option(
     "--read-only",
     is_flag=True,
-    help="Look at settings and try nothing: a quarter of a minute, no login that fails, no trial in the CRM; no item is proven by it.",
+    help="Look at settings and try nothing: some twenty seconds, no login that fails, no trial in the CRM; no item is proven by it.",
 )
 def command(env: Selection, target: Path | None, nodes: tuple[str, ...], read_only: bool) -> None:
     """Run the control tests against the running environment, and write the report.
