@@ -132,11 +132,11 @@ def test_nothing_that_is_gone_at_the_next_start_changes_a_service(host):
     zh: /run 下没有改变服务、日志、内核参数或文件的单元、屏蔽或覆盖配置，/var 下没有个人定时任务（完整性检查不覆盖该处）。
     """
     # Sessions, and what systemd itself makes of its settings, are there on every host; netplan is how some clouds set up the network,
-    # and a kernel of the host's own has its static device nodes named there (kmod): these, and nothing else.
+    # and a kernel of the host's own has its static device nodes named there (kmod): these, and nothing else. A folder alone says nothing.
     told = host.check_output(
         "{ systemctl show '*' -p FragmentPath,DropInPaths | tr ' =' '\\n\\n' | grep '^/run/';"
         " find /run/systemd/system /run/systemd/system.control /run/systemd/*.conf.d /run/sysctl.d /run/tmpfiles.d"
-        " /run/modprobe.d /run/polkit-1/rules.d -mindepth 1 ! -path /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
+        " /run/modprobe.d /run/polkit-1/rules.d -mindepth 1 ! -type d ! -path /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
         " grep -hvE '^[bcd]!? /dev/' /run/tmpfiles.d/static-nodes.conf 2>/dev/null;"
         " find /var/spool/cron /var/spool/at -type f ! -name .SEQ 2>/dev/null; true; }"
         " | grep -vE '^/run/systemd/generator|\\.scope$|netplan' | sort -u; true"
