@@ -186,6 +186,10 @@ def test_nobody_who_left_holds_a_share_of_the_vaults_key(observe, topology, plac
     left = left_with_a_share(places.vault, here)
     observe("controller", "whom the shares were made for, who is no operator", " ".join(left) or "nobody")
     assert not left, f"left and holds a share: {', '.join(left)}; `jinku rekey`"
+    # Both may have been put away, as the manual says: then nobody is known, which proves nothing.
+    known = (places.vault / "recovery.json").exists() or any(places.vault.glob("share.*.gpg"))
+    if not known:
+        pytest.skip("no recovery.json and no share lies on this controller: it does not know who holds one")
 
 
 @pytest.mark.control("dengbao:8.1.4.1.d", "iso27001:A.8.5")
