@@ -148,8 +148,10 @@ def test_everything_is_recorded_twice(vault, subject, observe, host):
     files = {device["options"].get("file_path") for device in devices.values()}
     assert len(devices) >= 2, f"{len(devices)} audit device(s)"
     assert len(files) == len(devices), "two devices write to one file"
+    # The vault makes and renames snapshots meanwhile: what is gone before it was looked at ends find with an error, and is nothing odd.
     odd = host.check_output(
         "find /var/lib/openbao /var/log/openbao -name lost+found -prune -o ! -type l \\( ! -user openbao -o -perm /027 \\) -print -quit"
+        " 2>/dev/null; test -d /var/lib/openbao -a -d /var/log/openbao"
     )
     assert not odd, f"others come near the records, or what they are about: {odd}"
 
