@@ -140,6 +140,11 @@ class Monitor:
             if receiver.get("email_configs")
         }
 
+    def without_a_way(self):
+        """Receivers of Alertmanager by which nothing goes out, neither by mail nor by webhook."""
+        receivers = self.settings("alertmanager")["receivers"]
+        return {one["name"] for one in receivers if not one.get("email_configs") and not one.get("webhook_configs")}
+
     def delivered(self):
         """Most notifications that a receiver took between two starts of Alertmanager in the last hour, by way (email, webhook).
 
