@@ -140,6 +140,7 @@ SABOTAGE = (
         mends="systemctl unmask --runtime --quiet rsyslog.service && systemctl start rsyslog.service",
         kills=("test_records_leave_the_host_as_they_are_made", "test_a_forbidden_deed_is_found_at_the_log_tier"),
         settle=1.5,
+        nightly=True,
     ),
     Sabotage(
         "sudo and sshd no longer record",

@@ -270,6 +270,7 @@ SABOTAGE = (
         " && echo $f > /run/sabotage.name && cp -a $f /run/sabotage.bundle && truncate -s 4096 $f",
         mends="cp -a /run/sabotage.bundle $(cat /run/sabotage.name) && rm /run/sabotage.bundle /run/sabotage.name",
         kills=("test_the_newest_copy_comes_back",),
+        nightly=True,
     ),
     Sabotage(
         "nobody receives the log of changes",

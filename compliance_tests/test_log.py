@@ -186,5 +186,6 @@ SABOTAGE = (
         breaks="systemctl stop rsyslog.service syslog.socket",
         mends="systemctl start rsyslog.service",
         kills=("test_a_line_of_every_host_arrives",),
+        nightly=True,
     ),
 )

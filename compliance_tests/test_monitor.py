@@ -194,6 +194,7 @@ SABOTAGE = (
         mends="systemctl start prometheus-node-exporter",
         kills=("test_the_monitor_asks_the_host_and_knows_its_alarms",),
         settle=18.0,
+        nightly=True,
     ),
     Sabotage(
         "the standby does not say how far it is behind",
@@ -203,6 +204,7 @@ SABOTAGE = (
         mends="systemctl start jinku-postgres-lag",
         kills=("test_the_monitor_asks_the_host_and_knows_its_alarms",),
         settle=18.0,
+        nightly=True,
     ),
     Sabotage(
         "the exporter cannot read what another program says of the UPS",

@@ -272,6 +272,7 @@ SABOTAGE = (
             "test_policies_are_set_by_the_security_duty_only",
             "test_the_vault_knows_the_people_who_are_here_and_their_duties",
         ),
+        nightly=True,
     ),
     Sabotage(
         "the vault asks people for no code",

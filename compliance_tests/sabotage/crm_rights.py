@@ -68,6 +68,7 @@ SABOTAGE = (
             "test_the_crm_can_neither_change_its_records_nor_stop_them",
         ),
         settle=8.0,
+        nightly=True,
     ),
     Sabotage(
         "auditors and security administrators have the verbs of the CRM",

@@ -30,7 +30,8 @@ def found():
     sys.path.insert(0, str(TESTS))
     for path in sorted(TESTS.glob("test_*.py")):
         for sabotage in getattr(importlib.import_module(path.stem), "SABOTAGE", ()):
-            yield pytest.param(path, sabotage, id=f"{path.stem.removeprefix('test_')}: {sabotage.name}")
+            marks = [pytest.mark.nightly] if sabotage.nightly else []
+            yield pytest.param(path, sabotage, id=f"{path.stem.removeprefix('test_')}: {sabotage.name}", marks=marks)
 
 
 def victim(topology: Topology, sabotage: Sabotage) -> Object:

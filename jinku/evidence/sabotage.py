@@ -15,7 +15,7 @@ class Sabotage:
     must find fault while it is broken, and must conform again afterwards. ``settle``: seconds that the system needs to
     notice (0 where it is told at once). ``where``: ``controller``, a class of object, a tier or a node, if the commands are not run
     on the victim itself.
-    ``victim``: node to break, where the smallest will not do.
+    ``victim``: node to break, where the smallest will not do. ``nightly``: it takes more than half a minute, and is left out of CI.
     """
 
     name: str
@@ -26,3 +26,4 @@ class Sabotage:
     settle: float = 0.0
     where: str | None = None
     victim: str | None = None
+    nightly: bool = False
