@@ -45,7 +45,7 @@ def tried(crm: Crm, login: str, password: str, **more: str) -> int:
 def test_a_guesser_locks_a_name_for_strangers_not_for_its_person(
     crm: Crm, elsewhere: Door, account: Account, login: str, password: str
 ) -> None:
-    """Six wrong passwords lock the name; its person still comes in with the browser that was used before."""
+    """Five wrong passwords lock the name; its person still comes in with the browser that was used before."""
     account("own")
     crm.login(login, password)
     cookie = crm.call("model.res.user.device.renew", None, {})
