@@ -2,68 +2,48 @@
 """Named people at the vault: who sets policies, who may log in, and for how long a key is signed."""
 
 import contextlib
-import os
 import shlex
-import sys
 import time
 
 import pytest
 from asking import ONE_AUTHORITY, SECOND_AUTHORITY, people_on, sshd_setting, trusted_authorities
+from vault_sabotage import VAULT_FOLDER, by_the_manager
 
 from jinku.evidence.sabotage import Sabotage
 from jinku.holders import left_with_a_share, share_file
-from jinku.model import load_environment
 from jinku.people_access import code_of, entered
-from jinku.places import CHECKOUT, Places
 from jinku.vault import Fleet, VaultError, through_the_bastion
 from jinku.vault.people import USER_CA
 
 # The clause sets no time; a certificate that outlives a working day would be a standing key again.
 LONGEST_S = 12 * 3600
-PEOPLE_AT_THE_VAULT = f"""cd {CHECKOUT} && {sys.executable} - <<'END'
-import os
-from jinku.model import Topology, load_environment
-from jinku.places import Places
-from jinku.vault import Fleet, manager, through_the_bastion
-topology = Topology.of(load_environment(os.environ.get("JINKU_ENV", "lab")))
-fleet = Fleet.of(topology, Places(topology.env.name))
-with through_the_bastion(fleet) as door, manager(fleet, door) as client:
-    for one in fleet.people:
-        if one.duty == "system":
-            entry = client.read(f"auth/people/certs/{{one.name}}")["data"]
-            wanted = [f"person-{{one.name}}", *%s]
-            client.write_data(f"auth/people/certs/{{one.name}}", data={{**entry, "token_policies": wanted}})
-END"""
-
-
-LEAVER_AT_THE_VAULT = f"""cd {CHECKOUT} && {sys.executable} - <<'END'
-import os
-from jinku.model import Topology, load_environment
+SYSTEM_DUTY_AT_THE_VAULT = by_the_manager(
+    """
+for one in fleet.people:
+    if one.duty == "system":
+        entry = client.read(f"auth/people/certs/{one.name}")["data"]
+        wanted = [f"person-{one.name}", *%s]
+        client.write_data(f"auth/people/certs/{one.name}", data={**entry, "token_policies": wanted})
+"""
+)
+LEAVER = "somebody-who-left"
+LEAVER_AT_THE_VAULT = by_the_manager(
+    f"LEAVER = {LEAVER!r}"
+    """
 from jinku.model.people import fingerprint
-from jinku.places import Places
-from jinku.vault import Fleet, manager, through_the_bastion
-LEAVER, places = "somebody-who-left", Places(load_environment(os.environ.get("JINKU_ENV", "lab")).name)
-fleet = Fleet.of(Topology.of(load_environment(os.environ.get("JINKU_ENV", "lab"))), places)
-own, path = fingerprint(places.automation_key.with_suffix(".pub").read_text()), f"auth/people/certs/{{LEAVER}}"
-with through_the_bastion(fleet) as door, manager(fleet, door) as client:
-    entry = client.read(f"auth/people/certs/{{fleet.people[0].name}}")["data"]
-    client.%s
-END"""
-
-
-ENFORCED_AT_THE_VAULT = f"""cd {CHECKOUT} && {sys.executable} - <<'END'
-import os
-from jinku.model import Topology, load_environment
-from jinku.places import Places
-from jinku.vault import Fleet, manager, through_the_bastion
-topology = Topology.of(load_environment(os.environ.get("JINKU_ENV", "lab")))
-fleet = Fleet.of(topology, Places(topology.env.name))
-with through_the_bastion(fleet) as door, manager(fleet, door) as client:
-    rule = client.read("identity/mfa/login-enforcement/people")["data"]
-    accessor = client.read("sys/auth")["data"]["%s"]["accessor"]
-    wanted = {{"mfa_method_ids": rule["mfa_method_ids"], "auth_method_accessors": [accessor]}}
-    client.write_data("identity/mfa/login-enforcement/people", data=wanted)
-END"""
+own, path = fingerprint(places.automation_key.with_suffix(".pub").read_text()), f"auth/people/certs/{LEAVER}"
+entry = client.read(f"auth/people/certs/{fleet.people[0].name}")["data"]
+client.%s
+"""
+)
+ENFORCED_AT_THE_VAULT = by_the_manager(
+    """
+rule = client.read("identity/mfa/login-enforcement/people")["data"]
+accessor = client.read("sys/auth")["data"]["%s"]["accessor"]
+wanted = {"mfa_method_ids": rule["mfa_method_ids"], "auth_method_accessors": [accessor]}
+client.write_data("identity/mfa/login-enforcement/people", data=wanted)
+"""
+)
 
 
 @contextlib.contextmanager
@@ -232,8 +212,7 @@ def test_the_key_without_the_code_gets_no_certificate(people, observe, topology,
     assert people.kit(name).certificate.exists(), "not even with both is a key signed, so the refusal proves nothing"
 
 
-ENVIRONMENT = load_environment(os.environ.get("JINKU_ENV", "lab")).name
-LEAVERS_SHARE = shlex.quote(str(share_file(Places(ENVIRONMENT).vault, LEAVER)))
+LEAVERS_SHARE = shlex.quote(str(share_file(VAULT_FOLDER, LEAVER)))
 SABOTAGE = (
     Sabotage(
         "a host takes people's certificates of a second authority, too",
@@ -266,8 +245,8 @@ SABOTAGE = (
         "the system administrators are managers at the vault",
         on="vault",
         where="controller",
-        breaks=PEOPLE_AT_THE_VAULT % '["manager"]',
-        mends=PEOPLE_AT_THE_VAULT % "[]",
+        breaks=SYSTEM_DUTY_AT_THE_VAULT % '["manager"]',
+        mends=SYSTEM_DUTY_AT_THE_VAULT % "[]",
         kills=(
             "test_policies_are_set_by_the_security_duty_only",
             "test_the_vault_knows_the_people_who_are_here_and_their_duties",

@@ -2,18 +2,15 @@
 """OpenBao: what each policy allows, that everything is recorded twice, and that nobody is root."""
 
 import json
-import os
 import secrets
-import sys
 import time
 
 import pytest
 from hvac.exceptions import VaultError as HvacError
 from test_database import arrived
+from vault_sabotage import VAULT_FOLDER, by_the_manager
 
 from jinku.evidence.sabotage import Sabotage
-from jinku.model import load_environment
-from jinku.places import CHECKOUT, Places
 from jinku.vault import check_expectations
 
 TOKEN = secrets.token_hex(6)
@@ -176,26 +173,18 @@ def test_a_refused_request_is_in_both_records_and_at_the_log_tier(vault, subject
     assert arrived(fleet, topology, subject.node, TOKEN), "not at the log tier"
 
 
-AT_THE_VAULT = f"""cd {CHECKOUT} && {sys.executable} - <<'END'
-import os
-from jinku.model import Topology, load_environment
-from jinku.places import Places
-from jinku.places import CHECKOUT
-from jinku.vault import Fleet, manager, through_the_bastion
-from jinku.vault.policies import policy_text
-topology = Topology.of(load_environment(os.environ.get("JINKU_ENV", "lab")))
-fleet = Fleet.of(topology, Places(topology.env.name))
-with through_the_bastion(fleet) as door, manager(fleet, door) as client:
-    client.write_data("sys/policies/acl/audit", data={{"policy": policy_text("audit") + %r}})
-END"""
-ROOT_TOKEN = Places(load_environment(os.environ.get("JINKU_ENV", "lab")).name).vault / "root-token"
+POLICY_OF_AUDITORS = by_the_manager(
+    "from jinku.vault.policies import policy_text\n"
+    "client.write_data('sys/policies/acl/audit', data={'policy': policy_text('audit') + %r})"
+)
+ROOT_TOKEN = VAULT_FOLDER / "root-token"
 SABOTAGE = (
     Sabotage(
         "the auditor's policy lets them read an application's secret",
         on="vault",
         where="controller",
-        breaks=AT_THE_VAULT % 'path "database/*" { capabilities = ["read"] }',
-        mends=AT_THE_VAULT % "",
+        breaks=POLICY_OF_AUDITORS % 'path "database/*" { capabilities = ["read"] }',
+        mends=POLICY_OF_AUDITORS % "",
         kills=("test_each_policy_allows_what_its_expectation_says", "test_duties_are_refused_what_is_not_theirs"),
     ),
     Sabotage(

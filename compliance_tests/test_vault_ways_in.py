@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenBao: no way in and no right but what Jinku made: methods, engines, policies, roles, operators' entries, tokens."""
 
-import sys
 import time
 
 import pytest
-from test_vault import AT_THE_VAULT
+from test_vault import POLICY_OF_AUDITORS
+from vault_sabotage import by_the_manager
 
 from jinku.evidence.sabotage import Sabotage
-from jinku.places import CHECKOUT
 from jinku.vault.ways_in import strangers
 
 
@@ -29,32 +28,25 @@ def test_there_is_no_other_way_into_the_vault(vault, subject, observe):
     assert not found, "; ".join(found[:4])
 
 
-ROLE_AT_THE_VAULT = f"""cd {CHECKOUT} && {sys.executable} - <<'END'
-import os
-from jinku.model import Topology, load_environment
-from jinku.places import Places
-from jinku.vault import Fleet, manager, through_the_bastion
-topology = Topology.of(load_environment(os.environ.get("JINKU_ENV", "lab")))
-fleet = Fleet.of(topology, Places(topology.env.name))
-with through_the_bastion(fleet) as door, manager(fleet, door) as client:
-    path = "pki_int/roles/host-" + fleet.machines[0].name
-    client.write_data(path, data={{**client.read(path)["data"], "not_after": "%s"}})
-END"""
+END_IN_A_ROLE = by_the_manager(
+    "path = 'pki_int/roles/host-' + fleet.machines[0].name\n"
+    "client.write_data(path, data={**client.read(path)['data'], 'not_after': '%s'})"
+)
 SABOTAGE = (
     Sabotage(
         "a machine's certificates are good until 2040, whatever their longest life",
         on="vault",
         where="controller",
-        breaks=ROLE_AT_THE_VAULT % "2040-01-01T00:00:00Z",
-        mends=ROLE_AT_THE_VAULT % "",
+        breaks=END_IN_A_ROLE % "2040-01-01T00:00:00Z",
+        mends=END_IN_A_ROLE % "",
         kills=("test_there_is_no_other_way_into_the_vault",),
     ),
     Sabotage(
         "a policy says more than any expectation asks",
         on="vault",
         where="controller",
-        breaks=AT_THE_VAULT % 'path "sys/storage/*" { capabilities = ["read"] }',
-        mends=AT_THE_VAULT % "",
+        breaks=POLICY_OF_AUDITORS % 'path "sys/storage/*" { capabilities = ["read"] }',
+        mends=POLICY_OF_AUDITORS % "",
         kills=("test_there_is_no_other_way_into_the_vault",),
     ),
 )

@@ -19,7 +19,10 @@ def rekey_file(folder: Path) -> Path:
 
 
 def left_with_a_share(folder: Path, people: Iterable[str]) -> list[str]:
-    """Who holds a share and is none of these people: the names, sorted. ``folder``: <state>/vault."""
+    """Who holds a share and is none of these people: the names, sorted. ``folder``: <state>/vault.
+
+    :raises ValueError: recovery.json is damaged.
+    """
     holders = {path.name.removeprefix("share.").removesuffix(".gpg") for path in folder.glob("share.*.gpg")}
     file = folder / "recovery.json"
     if file.exists():
@@ -29,7 +32,11 @@ def left_with_a_share(folder: Path, people: Iterable[str]) -> list[str]:
 
 def words_on_shares(folder: Path, people: Iterable[str]) -> list[str]:
     """A line for each of them and for a rekey that is not ended, for whoever looks at the environment."""
-    begun = ["new shares of the vault's key were begun and do not hold yet; `jinku rekey` goes on"]
-    return (begun if rekey_file(folder).exists() else []) + [
-        f"{name} left and holds a share of the vault's key; `jinku rekey`" for name in left_with_a_share(folder, people)
-    ]
+    told = []
+    if rekey_file(folder).exists():
+        told.append("new shares of the vault's key were begun and do not hold yet; `jinku rekey` goes on")
+    try:
+        left = left_with_a_share(folder, people)
+    except ValueError:
+        return [*told, f"{folder / 'recovery.json'}: (file): is damaged; bring it back from a copy"]
+    return [*told, *(f"{name} left and holds a share of the vault's key; `jinku rekey`" for name in left)]

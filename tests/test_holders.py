@@ -34,6 +34,12 @@ def test_who_left_is_named_once_and_nobody_else(tmp_path: Path) -> None:
     assert words_on_shares(tmp_path, ["li-na", "wang-fang"]) == []
 
 
+def test_a_damaged_record_of_the_holders_is_a_line_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "recovery.json").write_text('{"holders": ["li-')
+    (said,) = words_on_shares(tmp_path, ["li-na"])
+    assert said == f"{tmp_path}/recovery.json: (file): is damaged; bring it back from a copy"
+
+
 def test_a_rekey_that_is_not_ended_is_named_until_it_is(tmp_path: Path) -> None:
     rekey_file(tmp_path).touch()
     (said,) = words_on_shares(tmp_path, [])

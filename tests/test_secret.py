@@ -289,7 +289,7 @@ def test_whoever_reads_no_further_has_what_they_wanted(tmp_path, monkeypatch, at
 
     at(Vault())
     monkeypatch.setattr(verb, "print_table", gone)
-    monkeypatch.setattr("jinku.cli._silence", lambda: None)
+    monkeypatch.setattr("jinku.cli.listing.silence", lambda: None)
     assert run("secret", "list", "--env", written(tmp_path)) == ExitCode.OK
 
 

@@ -12,6 +12,7 @@ import click
 
 import jinku
 from jinku.cli.exit_codes import EPILOG, ExitCode, Failure
+from jinku.cli.listing import silence
 from jinku.engine import EngineError
 from jinku.lock import LockedError
 from jinku.model import InputError
@@ -41,18 +42,7 @@ VERBS = (
     "restore",
     "destroy",
 )
-#: Verbs whose output is all they do: whoever reads no further, as `head` does, has what they wanted.
-LISTING = frozenset({"doctor", "status", "nodes", "flows"})
-
-
 _UNFINISHED = "interrupted; the same command again finishes the work"
-
-
-def _silence() -> None:
-    """Let what is still to be printed go nowhere, else the interpreter meets the broken pipe once more at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 class _Verbs(click.Group):
@@ -73,9 +63,7 @@ class _Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            _silence()
-            if ctx.invoked_subcommand in LISTING or ctx.meta.get("jinku.listing"):  # the latter: a part of a verb
-                return ExitCode.OK
+            silence()
             raise Failure(_UNFINISHED, ExitCode.INTERRUPTED) from None
 
 
@@ -95,7 +83,7 @@ def _run(arguments: list[str] | None) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except BrokenPipeError:  # the reader of `jinku --help` has gone
-        _silence()
+        silence()
         return ExitCode.OK
     except (Failure, InputError, LockedError, EngineError, click.Abort, KeyboardInterrupt, OSError) as error:
         text, code = _explain(error)

@@ -7,13 +7,14 @@ import click
 
 from jinku import doctor, engine, provision
 from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.listing import Listing
 from jinku.cli.preflight import buildable, declared
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 from jinku.existing import findings as hosts
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Listing)
 @environment_option
 @click.option("--json", "as_json", is_flag=True, help=f"Print a document of the schema {doctor.SCHEMA}.")
 def command(env: Selection, as_json: bool) -> None:

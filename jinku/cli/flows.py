@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.listing import Listing
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 from jinku.model.flow_sheet import flow_rows, flow_sheet_csv, flow_sheet_xlsx
@@ -14,7 +15,7 @@ from jinku.model.flow_sheet import flow_rows, flow_sheet_csv, flow_sheet_xlsx
 SCHEMA = "jinku/flows/1"
 
 
-@click.command("flows")
+@click.command("flows", cls=Listing)
 @environment_option
 @click.option("--json", "as_json", is_flag=True, help=f"Print a document of the schema {SCHEMA}.")
 @click.option(

@@ -5,13 +5,14 @@ import json
 
 import click
 
+from jinku.cli.listing import Listing
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 
 SCHEMA = "jinku/nodes/1"
 
 
-@click.command("nodes")
+@click.command("nodes", cls=Listing)
 @environment_option
 @click.option("--json", "as_json", is_flag=True, help=f"Print a document of the schema {SCHEMA}.")
 def command(env: Selection, as_json: bool) -> None:

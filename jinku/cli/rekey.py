@@ -38,7 +38,7 @@ def command(env: Selection, cancel: bool) -> None:
                     return
                 step = _by_itself(rekey, rekey.begin())
                 if not step.ended:
-                    step = _by_itself(rekey, rekey.give(asked_share(_wanted(step))))
+                    step = _by_itself(rekey, rekey.give(_asked(step)))
     except (VaultError, PkiError) as error:
         raise Failure(str(error)) from None
     _say(env, step)
@@ -51,9 +51,14 @@ def _by_itself(rekey: Rekey, step: Step) -> Step:
     return step
 
 
-def _wanted(step: Step) -> str:
+def _asked(step: Step) -> str:
+    """The share that is wanted next. :raises Failure: none was given; the rekey that has begun waits for it."""
     sort = "new or old" if step.stage == "either" else step.stage
-    return f"{sort} share {step.given + 1} of {step.needed}"
+    wanted = f"{sort} share {step.given + 1} of {step.needed}"
+    try:
+        return asked_share(wanted)
+    except Failure as none:
+        raise Failure(f"{none}; {wanted} is wanted, or `jinku rekey --cancel`", ExitCode.INCOMPLETE) from None
 
 
 def _say(env: Selection, step: Step) -> None:

@@ -7,6 +7,7 @@ import sys
 import click
 
 from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.listing import Listing
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 from jinku.pki import PkiError
@@ -23,13 +24,11 @@ def command() -> None:
     """Accounts of your own devices in the vault: which are needed, and putting one there. No verb shows them again."""
 
 
-@command.command("list")
+@command.command("list", cls=Listing)
 @environment_option
 @click.option("--json", "as_json", is_flag=True, help=f"Print a document of the schema {SCHEMA}.")
-@click.pass_context
-def listed(context: click.Context, env: Selection, as_json: bool) -> None:
+def listed(env: Selection, as_json: bool) -> None:
     """List what the environment needs and whether it is in the vault, never a value. Ends with 1 if one is missing."""
-    context.meta["jinku.listing"] = True
     found = _there(env)
     if as_json:
         rows = [

@@ -6,13 +6,14 @@ import click
 from jinku import backups, clock, replication, status
 from jinku.cli import secret
 from jinku.cli.exit_codes import ExitCode, Failure
+from jinku.cli.listing import Listing
 from jinku.cli.selection import Selection, environment_option
 from jinku.cli.tables import print_table
 from jinku.holders import words_on_shares
 from jinku.ssh_access import is_up
 
 
-@click.command("status")
+@click.command("status", cls=Listing)
 @environment_option
 @click.option("--json", "as_json", is_flag=True, help=f"Print a document of the schema {status.SCHEMA}.")
 def command(env: Selection, as_json: bool) -> None:

@@ -116,42 +116,46 @@ def _authority(mount: str, settings: Settings) -> str:
     return str(found.get("certificate", ""))
 
 
+#: What opens a role is named as well, though it is the default: `keep` leaves alone what it is not told of.
+_EXACT = {
+    "allow_any_name": False,
+    "enforce_hostnames": True,
+    "allowed_uri_sans": [],
+    "allowed_other_sans": [],
+    "allowed_domains_template": False,
+    "allow_wildcard_certificates": False,
+    "allow_bare_domains": True,
+    "allow_subdomains": False,
+    "allow_glob_domains": False,
+    "allow_localhost": False,
+    # an end in a role would hold past every length of life, and names that are not looked at are anybody's
+    "not_after": "",
+    "not_before": "",
+    "cn_validations": ["email", "hostname"],
+    "allow_token_displayname": False,
+    "code_signing_flag": False,
+    "ext_key_usage": [],
+    "ext_key_usage_oids": [],
+    "basic_constraints_valid_for_non_ca": False,
+    "issuer_ref": "default",
+    "key_type": "ec",
+    "key_bits": 256,
+    "key_usage": ["DigitalSignature"],
+}
+
+
 def _machine(machine: Machine, identity: str, settings: Settings) -> None:
     """One machine: what its certificates may say, how it logs in, and how it does so for the first time."""
     role = f"host-{machine.name}"
-    # what opens a role is named as well, though it is the default: `keep` leaves alone what it is not told of
-    exact = {
-        "allow_any_name": False,
-        "enforce_hostnames": True,
-        "allowed_uri_sans": [],
-        "allowed_other_sans": [],
-        "allowed_domains_template": False,
-        "allow_wildcard_certificates": False,
-        "allow_bare_domains": True,
-        "allow_subdomains": False,
-        "allow_glob_domains": False,
-        "allow_localhost": False,
-        # an end in a role would hold past every length of life, and names that are not looked at are anybody's
-        "not_after": "",
-        "not_before": "",
-        "cn_validations": ["email", "hostname"],
-        "allow_token_displayname": False,
-        "code_signing_flag": False,
-        "ext_key_usage": [],
-        "ext_key_usage_oids": [],
-        "basic_constraints_valid_for_non_ca": False,
-        "issuer_ref": "default",
-    }
-    elliptic = {"key_type": "ec", "key_bits": 256, "key_usage": ["DigitalSignature"]}
     leaf = {"allowed_domains": machine.names, "allow_ip_sans": True, "allowed_ip_sans_cidr": machine.networks}
     settings.keep(
         f"pki_int/roles/{role}",
-        {**exact, **elliptic, **leaf, "max_ttl": 3 * _DAY, "ttl": 3 * _DAY},
+        {**_EXACT, **leaf, "max_ttl": 3 * _DAY, "ttl": 3 * _DAY},
     )
     own = {"allowed_domains": [machine.fqdn], "allow_ip_sans": False, "server_flag": False, "client_flag": True}
     settings.keep(
         f"pki_identity/roles/{role}",
-        {**exact, **elliptic, **own, "use_csr_sans": False, "max_ttl": _YEAR, "ttl": _YEAR},
+        {**_EXACT, **own, "use_csr_sans": False, "max_ttl": _YEAR, "ttl": _YEAR},
     )
     # bound to the machine's addresses: a stolen identity logs in from nowhere else
     tokens = {

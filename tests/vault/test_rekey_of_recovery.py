@@ -47,6 +47,17 @@ def test_a_run_that_was_cut_off_between_two_of_its_shares_goes_on(ready: World) 
     assert json.loads(file.read_text())["shares"] != before["shares"]
 
 
+def the_last_answer_is_lost(run: Rekey, monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> None:
+    """Rekey until the last new share that is needed, and lose the answer to it."""
+    step = run.begin()
+    while (step.stage, step.given) != ("new", 2):
+        step = run.give(run.own_share(step))
+    lost(monkeypatch, taken=taken)
+    with pytest.raises(VaultError, match="no answer"):
+        run.give(run.own_share(step))
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize("taken", [True, False])
 def test_a_lost_answer_is_told_by_the_new_shares_that_lie_here(
     ready: World, monkeypatch: pytest.MonkeyPatch, taken: bool
@@ -54,14 +65,7 @@ def test_a_lost_answer_is_told_by_the_new_shares_that_lie_here(
     file = ready.fleet.state / "vault/recovery.json"
     before = json.loads(file.read_text())
     with operator(ready.fleet, ready.door, "recovery") as client:
-        run = Rekey(ready.fleet, ready.door, client)
-        step = run.begin()
-        while (step.stage, step.given) != ("new", 2):
-            step = run.give(run.own_share(step))
-        lost(monkeypatch, taken=taken)
-        with pytest.raises(VaultError, match="no answer"):
-            run.give(run.own_share(step))
-        monkeypatch.undo()
+        the_last_answer_is_lost(Rekey(ready.fleet, ready.door, client), monkeypatch, taken=taken)
     assert json.loads(file.read_text()) == before
     if not taken:
         ready.stop()
@@ -83,13 +87,7 @@ def test_shares_that_may_hold_stay_when_the_vault_refuses_them_for_another_reaso
     folder = ready.fleet.state / "vault"
     with operator(ready.fleet, ready.door, "recovery") as client:
         run = Rekey(ready.fleet, ready.door, client)
-        step = run.begin()
-        while (step.stage, step.given) != ("new", 2):
-            step = run.give(run.own_share(step))
-        lost(monkeypatch, taken=True)
-        with pytest.raises(VaultError, match="no answer"):
-            run.give(run.own_share(step))
-        monkeypatch.undo()
+        the_last_answer_is_lost(run, monkeypatch, taken=True)
         hold = json.loads((folder / "rekey.json").read_text())["new"]
         step = run.begin()
         client.adapter.delete("/v1/sys/rotate/recovery/init")

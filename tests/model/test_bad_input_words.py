@@ -1,41 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said of a bad environment.yaml: each line names the field, what is wrong, and what a person may write there."""
 
-import copy
 import datetime as dt
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from lab_choices import LAB, Problems
 from wrong_values import every_wrong_value_is_told_in_our_words, schemas
 
 from jinku.evidence.declared import Declared
-from jinku.model import InputError, load_environment
 from jinku.model.environment import Environment
 from jinku.model.fields import FORMS
 from jinku.places import CHECKOUT
 
-Said = Callable[[dict[str, Any]], list[str]]
-
-LAB: dict[str, Any] = yaml.safe_load((CHECKOUT / "inventories/lab/environment.yaml").read_text(encoding="utf-8"))
 OPERATORS = LAB["operators"]
-
-
-@pytest.fixture
-def said(tmp_path: Path) -> Said:
-    """What is said of the lab with changes, file name removed."""
-
-    def load(changes: dict[str, Any]) -> list[str]:
-        file = tmp_path / "environment.yaml"
-        file.write_text(yaml.safe_dump({**copy.deepcopy(LAB), **changes}), encoding="utf-8")
-        with pytest.raises(InputError) as caught:
-            load_environment(file)
-        return [line.removeprefix(f"{file}: ") for line in caught.value.problems]
-
-    return load
 
 
 def site_a(**changes: Any) -> dict[str, Any]:
@@ -60,9 +40,9 @@ def operator_a(**changes: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_network_or_address_that_is_almost_right_is_answered_with_the_one_that_was_meant(
-    said: Said, changes: dict[str, Any], line: str
+    problems: Problems, changes: dict[str, Any], line: str
 ) -> None:
-    assert said(changes) == [line]
+    assert problems(changes) == [line]
 
 
 @pytest.mark.parametrize(
@@ -75,8 +55,10 @@ def test_a_network_or_address_that_is_almost_right_is_answered_with_the_one_that
         ({"others": {"siem": ["abc"]}}, "outside.others.siem.0: is 'abc'; an IPv4 or IPv6 network, such as 10.20.0.0/24 or fd20:a::/56"),
     ],
 )  # fmt: skip
-def test_a_field_that_takes_either_version_of_ip_is_told_once(said: Said, changes: dict[str, Any], line: str) -> None:
-    assert said({"outside": changes}) == [line]
+def test_a_field_that_takes_either_version_of_ip_is_told_once(
+    problems: Problems, changes: dict[str, Any], line: str
+) -> None:
+    assert problems({"outside": changes}) == [line]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +72,11 @@ def test_a_field_that_takes_either_version_of_ip_is_told_once(said: Said, change
         (site_a(network="127.0.0.0/24"), "sites.a.network: 127.0.0.0/27 is a loopback, multicast, link-local or reserved network; a private network"),
     ],
 )  # fmt: skip
-def test_a_network_in_which_nobody_can_be_numbered_is_told(said: Said, changes: dict[str, Any], line: str) -> None:
+def test_a_network_in_which_nobody_can_be_numbered_is_told(
+    problems: Problems, changes: dict[str, Any], line: str
+) -> None:
     far = {"nodes": [{"name": "far", "site": "a", "zone": "app", "number": 65000}]}
-    assert said({**changes, **far}) == [line]
+    assert problems({**changes, **far}) == [line]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +93,10 @@ def test_a_network_in_which_nobody_can_be_numbered_is_told(said: Said, changes: 
         ({"profile": "huge"}, "profile: is 'huge'; 'small' or 'standard'"),
     ],
 )  # fmt: skip
-def test_what_has_the_wrong_shape_is_told_with_a_right_one(said: Said, changes: dict[str, Any], line: str) -> None:
-    assert said(changes) == [line]
+def test_what_has_the_wrong_shape_is_told_with_a_right_one(
+    problems: Problems, changes: dict[str, Any], line: str
+) -> None:
+    assert problems(changes) == [line]
 
 
 @pytest.mark.parametrize(
@@ -123,51 +109,51 @@ def test_what_has_the_wrong_shape_is_told_with_a_right_one(said: Said, changes: 
         ({"level": "3"}, "level: is '3', which is text; 2 or 3, without quotes"),
     ],
 )  # fmt: skip
-def test_quotes_too_few_or_too_many_are_told_as_such(said: Said, changes: dict[str, Any], line: str) -> None:
-    assert said(changes) == [line]
+def test_quotes_too_few_or_too_many_are_told_as_such(problems: Problems, changes: dict[str, Any], line: str) -> None:
+    assert problems(changes) == [line]
 
 
-def test_a_section_left_empty_is_told_that_it_may_be_left_out(said: Said) -> None:
-    assert said({"lab": None}) == [
+def test_a_section_left_empty_is_told_that_it_may_be_left_out(problems: Problems) -> None:
+    assert problems({"lab": None}) == [
         "lab: is empty; a mapping with keys such as wan, wan6, link, link6, or leave the key out"
     ]
-    assert said(site_a(network=None)) == ["sites.a.network: is empty; an IPv4 network, such as 10.20.0.0/24"]
+    assert problems(site_a(network=None)) == ["sites.a.network: is empty; an IPv4 network, such as 10.20.0.0/24"]
 
 
-def test_a_list_too_short_or_too_long_is_told_with_its_limit(said: Said) -> None:
+def test_a_list_too_short_or_too_long_is_told_with_its_limit(problems: Problems) -> None:
     sites = dict.fromkeys("abc", LAB["sites"]["b"])
-    assert said({"sites": sites}) == ["sites: has 3; at most 2"]
-    assert said({"sites": {}}) == ["sites: has 0; at least 1"]
+    assert problems({"sites": sites}) == ["sites: has 3; at most 2"]
+    assert problems({"sites": {}}) == ["sites: has 0; at least 1"]
 
 
-def test_a_key_that_is_no_name_is_told_as_a_key(said: Said) -> None:
+def test_a_key_that_is_no_name_is_told_as_a_key(problems: Problems) -> None:
     name = "at most 22 small letters, digits and hyphens, a letter first and no hyphen last, such as name-1"
     for key in ("A B", "a[b", "[key]"):
-        assert said({"outside": {"others": {key: ["10.9.9.9/32"]}}}) == [
+        assert problems({"outside": {"others": {key: ["10.9.9.9/32"]}}}) == [
             f"outside.others.{key}: the key {key!r} cannot stand here; {name}"
         ]
-    assert said({"outside": {"others": {5: ["10.9.9.9/32"]}}}) == [
+    assert problems({"outside": {"others": {5: ["10.9.9.9/32"]}}}) == [
         f"outside.others.5: the key 5 cannot stand here; {name}"
     ]
-    assert said(site_a(zones={"aud": {"network": "10.9.9.0/24"}})) == [
+    assert problems(site_a(zones={"aud": {"network": "10.9.9.0/24"}})) == [
         "sites.a.zones.aud: the key 'aud' cannot stand here; 'dmz', 'app', 'data', 'security', 'ops', 'audit' or 'facility'"
     ]
-    assert said({"crm": {False: 1}}) == [
+    assert problems({"crm": {False: 1}}) == [
         "crm.false: the key false is no text; the keys here are app, languages, company, demo_data, administrators"
     ]
 
 
-def test_a_key_of_a_section_that_may_be_absent_is_named_with_the_nearest_one(said: Said) -> None:
+def test_a_key_of_a_section_that_may_be_absent_is_named_with_the_nearest_one(problems: Problems) -> None:
     hook = {"address": "10.9.1.13", "name": "duty.example.internal", "prt": 443}
-    assert said({"alerts": {"webhook": hook}}) == ["alerts.webhook.prt: unknown key; did you mean 'port'?"]
+    assert problems({"alerts": {"webhook": hook}}) == ["alerts.webhook.prt: unknown key; did you mean 'port'?"]
 
 
-def test_text_that_is_too_long_is_told_with_its_length_and_cut(said: Said) -> None:
-    (line,) = said({"crm": {"company": "x" * 300}})
+def test_text_that_is_too_long_is_told_with_its_length_and_cut(problems: Problems) -> None:
+    (line,) = problems({"crm": {"company": "x" * 300}})
     assert line.startswith(f"crm.company: is '{'x' * 59}... (300 characters); one line of 3 to 200 characters, ")
 
 
-def test_a_private_key_that_went_astray_is_not_repeated(said: Said) -> None:
+def test_a_private_key_that_went_astray_is_not_repeated(problems: Problems) -> None:
     key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n-----END OPENSSH PRIVATE KEY-----"
     for changes in (
         {"existing": {"key": key}},
@@ -175,7 +161,7 @@ def test_a_private_key_that_went_astray_is_not_repeated(said: Said) -> None:
         operator_a(keys=[key]),
         operator_a(keys=key),
     ):
-        assert not any("b3Blbn" in line for line in said(changes))
+        assert not any("b3Blbn" in line for line in problems(changes))
 
 
 def test_every_pattern_has_words_and_an_example_that_it_accepts() -> None:

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One malformed section of environment.yaml hides nothing that is wrong elsewhere, and nothing is said of what nobody wrote."""
 
-import copy
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import yaml
+from lab_choices import LAB, Problems
 
-from jinku.model import InputError, load_environment
 from jinku.model.environment import Environment
-from jinku.model.invariants import _STEPS, problems
+from jinku.model.invariants import _STEPS
+from jinku.model.invariants import problems as topology_problems
 from jinku.places import CHECKOUT
-
-Said = Callable[[dict[str, Any]], list[str]]
 
 
 def example(name: str) -> dict[str, Any]:
@@ -22,7 +18,6 @@ def example(name: str) -> dict[str, Any]:
     return choices
 
 
-LAB = example("lab")
 SECTIONS = sorted(Environment.model_fields)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKxiqn6nUdMwOAF7rKMLs8uUoDoVkjSoSV5Upx1VGdVf one"
 
@@ -43,42 +38,30 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def said(tmp_path: Path) -> Said:
-    """What is said of the lab with changes, file name removed."""
-
-    def load(changes: dict[str, Any]) -> list[str]:
-        file = tmp_path / "environment.yaml"
-        file.write_text(yaml.safe_dump({**copy.deepcopy(LAB), **changes}), encoding="utf-8")
-        with pytest.raises(InputError) as caught:
-            load_environment(file)
-        return [line.removeprefix(f"{file}: ") for line in caught.value.problems]
-
-    return load
-
-
 @pytest.mark.parametrize("section", SECTIONS)
-def test_a_malformed_section_of_a_right_environment_is_all_that_is_told(said: Said, section: str) -> None:
-    (line,) = said({section: ["malformed"]})
+def test_a_malformed_section_of_a_right_environment_is_all_that_is_told(problems: Problems, section: str) -> None:
+    (line,) = problems({section: ["malformed"]})
     assert line.startswith((f"{section}: ", f"{section}.0: "))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("section", SECTIONS)
-def test_beside_a_malformed_section_only_what_is_wrong_without_it_is_told(said: Said, section: str, fault: str) -> None:
+def test_beside_a_malformed_section_only_what_is_wrong_without_it_is_told(
+    problems: Problems, section: str, fault: str
+) -> None:
     changes, _ = FAULTS[fault]
-    first, *others = said({**changes, section: ["malformed"]})
+    first, *others = problems({**changes, section: ["malformed"]})
     assert first.startswith((f"{section}: ", f"{section}.0: "))
-    assert set(others) <= set(said(changes))
+    assert set(others) <= set(problems(changes))
 
 
 @pytest.mark.parametrize(
     "section", ["crm", "name", "domain", "timezone", "level", "retention", "backup", "schema_version"]
 )
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_no_rule_needs_hides_no_fault(said: Said, section: str, fault: str) -> None:
+def test_what_no_rule_needs_hides_no_fault(problems: Problems, section: str, fault: str) -> None:
     changes, field = FAULTS[fault]
-    assert any(line.startswith(field) for line in said({**changes, section: {"x": []}}))
+    assert any(line.startswith(field) for line in problems({**changes, section: {"x": []}}))
 
 
 @pytest.mark.parametrize(
@@ -99,16 +82,16 @@ def test_what_no_rule_needs_hides_no_fault(said: Said, section: str, fault: str)
         ("lab", "version"),
     ],
 )
-def test_faults_of_independent_sections_are_told_in_one_round(said: Said, malformed: str, fault: str) -> None:
+def test_faults_of_independent_sections_are_told_in_one_round(problems: Problems, malformed: str, fault: str) -> None:
     changes, field = FAULTS[fault]
-    told = [line.partition(": ")[0] for line in said({**changes, malformed: 5})]
+    told = [line.partition(": ")[0] for line in problems({**changes, malformed: 5})]
     assert told[0] == malformed
     assert any(one.startswith(field) for one in told[1:])
 
 
-def test_who_is_malformed_in_a_list_of_people_does_not_hide_the_networks(said: Said) -> None:
+def test_who_is_malformed_in_a_list_of_people_does_not_hide_the_networks(problems: Problems) -> None:
     operators = [{**LAB["operators"][0], "duty": "auditor"}, *LAB["operators"][1:]]
-    told = said({"operators": operators, "lab": {"wan": "10.77.1.0/28"}, "crm": {"demo_data": "perhaps"}})
+    told = problems({"operators": operators, "lab": {"wan": "10.77.1.0/28"}, "crm": {"demo_data": "perhaps"}})
     assert [line.partition(": ")[0] for line in told] == ["operators.0.duty", "crm.demo_data", "sites.b.network"]
 
 
@@ -135,7 +118,7 @@ def test_rules_read_no_section_but_those_that_they_say_they_need(name: str, faul
             watched = _Watched(env)
             list(rules.find(cast("Environment", watched)))
             assert watched.read - {"domain"} <= rules.needs, rules.find
-        if problems(env):
+        if topology_problems(env):
             break
 
 
